@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_BASE_LOOP_H
+#define SLUICE_BASE_LOOP_H
+
+/* Event loop of one thread over epoll(7).
+ *
+ * Order inside one turn: wait; run I/O callbacks of the batch; fire due timers; run what other
+ * threads posted; run deferred tasks. Deferred tasks run last, so "free me later" is
+ * sl_loop_defer(): no callback of the same batch can then meet a freed object, provided that the
+ * object was removed with sl_loop_del() before (its events still in the batch are dropped).
+ *
+ * Everything but sl_loop_post() and sl_loop_stop() belongs to the loop's own thread. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/wheel.h"
+
+struct sl_loop;
+
+/* A descriptor watched by the loop. events are EPOLL* bits. The loop owns neither it nor fd. */
+struct sl_io {
+	int fd;
+	uint32_t index; /* the loop's own */
+	void (*on_event)(struct sl_io *io, uint32_t events);
+};
+
+/* Work for later: node is the loop's while queued. */
+struct sl_task {
+	struct sl_list node;
+	void (*run)(struct sl_task *t);
+};
+
+int sl_loop_new(struct sl_loop **ret);
+void sl_loop_free(struct sl_loop *l);
+
+/* Runs until sl_loop_stop(); 0 or -errno of epoll_wait. */
+int sl_loop_run(struct sl_loop *l);
+/* One turn, waiting at most max_wait_ms (-1: no limit). For tests and for foreign poll loops. */
+int sl_loop_turn(struct sl_loop *l, int max_wait_ms);
+/* From any thread or signal handler. */
+void sl_loop_stop(struct sl_loop *l);
+
+/* io->fd and io->on_event set by the caller. 0 or -errno (of epoll_ctl, -ENOMEM). */
+int sl_loop_add(struct sl_loop *l, struct sl_io *io, uint32_t events);
+int sl_loop_mod(struct sl_loop *l, struct sl_io *io, uint32_t events);
+/* Before the descriptor is closed. Idempotent. */
+void sl_loop_del(struct sl_loop *l, struct sl_io *io);
+
+void sl_task_init(struct sl_task *t, void (*run)(struct sl_task *t));
+/* Runs t at the end of this turn (or of the next, if deferred from a deferred task). A task that
+ * is queued already stays queued once. */
+void sl_loop_defer(struct sl_loop *l, struct sl_task *t);
+void sl_loop_cancel(struct sl_task *t);
+/* From any thread: runs t in the loop's thread soon. The task must not be queued anywhere. */
+void sl_loop_post(struct sl_loop *l, struct sl_task *t);
+
+/* CLOCK_MONOTONIC, sampled once a turn. */
+uint64_t sl_loop_now_ms(const struct sl_loop *l);
+uint64_t sl_loop_now_us(const struct sl_loop *l);
+/* CLOCK_MONOTONIC now. */
+uint64_t sl_clock_us(void);
+
+void sl_loop_arm(struct sl_loop *l, struct sl_timer *t, uint64_t delay_ms);
+void sl_loop_disarm(struct sl_loop *l, struct sl_timer *t);
+
+struct sl_loop_stats {
+	uint64_t turns;
+	uint64_t events;
+	uint64_t busy_us;    /* outside epoll_wait */
+	uint64_t longest_us; /* longest turn without the wait: the loop's lag */
+};
+void sl_loop_stats(const struct sl_loop *l, struct sl_loop_stats *ret);
+
+#endif

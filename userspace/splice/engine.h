@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_SPLICE_ENGINE_H
+#define SLUICE_SPLICE_ENGINE_H
+
+/* An engine carries the bytes of established pairs. The copy engine (copy.c) is the floor that takes
+ * everything; others take what they can and refuse the rest with a reason.
+ *
+ * One instance per worker. All calls and callbacks happen in the worker's thread. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/list.h"
+#include "transport/transport.h"
+
+enum sl_side {
+	SL_CLIENT = 0,
+	SL_UPSTREAM = 1,
+};
+
+static inline enum sl_side sl_other_side(enum sl_side s)
+{
+	return s == SL_CLIENT ? SL_UPSTREAM : SL_CLIENT;
+}
+
+/* How a pair ended. Names for logs by sl_pair_end_name(). */
+enum sl_pair_end {
+	SL_PAIR_OPEN,           /* it hasn't */
+	SL_PAIR_FINISHED,       /* FIN both ways, everything delivered */
+	SL_PAIR_CLIENT_RESET,   /* the client reset it; the upstream was reset, too */
+	SL_PAIR_UPSTREAM_RESET, /* and the other way round */
+	SL_PAIR_PARTED,         /* sl_engine_ops.part: the owner has the streams back */
+	SL_PAIR_FAILED,         /* resources; both sides were reset */
+	SL_PAIR_END_COUNT,
+};
+const char *sl_pair_end_name(enum sl_pair_end e);
+
+/* What one direction has carried: bytes that came from a side and were handed to the other. */
+struct sl_pair_count {
+	uint64_t bytes;
+	uint64_t messages; /* reads, or packets: whatever the engine moves at once */
+};
+
+struct sl_engine;
+
+/* Two streams joined by the proxy. Lives inside its owner's object. The owner fills stream, pending
+ * (or NULL), on_end and owner, then joins it; from then on streams and pending belong to the engine
+ * until on_end. */
+struct sl_pair {
+	struct sl_stream *stream[2];  /* by enum sl_side; NULL once the engine has closed it */
+	struct sl_buf *pending[2];    /* read from that side, not yet written to the other */
+	struct sl_engine *engine;     /* who carries it now; NULL before and after */
+	void *carried;                /* the engine's own object */
+	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
+	bool input_ended[2];          /* set before join if that side's FIN was read already */
+	enum sl_pair_end end;
+	/* The pair has ended: both streams are closed, engine is NULL. Not called for part(). */
+	void (*on_end)(struct sl_pair *p, enum sl_pair_end why);
+	void *owner;
+};
+
+/* Totals of one engine instance; single writer, others read relaxed. */
+struct sl_engine_totals {
+	uint64_t joined;
+	uint64_t refused;
+	uint64_t parted;
+	uint64_t active;
+	uint64_t bytes[2]; /* by the side they came from */
+};
+
+/* What a probe found. */
+struct sl_engine_report {
+	bool available;
+	char reason[160]; /* what is missing, or what was tested; one line */
+};
+
+struct sl_engine_options {
+	struct sl_loop *loop;
+	struct sl_buf_pool *buffers;
+	uint32_t pairs; /* most pairs at once */
+};
+
+struct sl_engine_ops {
+	const char *name;
+
+	/* Tries out, by doing, whether the engine works on this host. Leaves nothing behind. */
+	void (*probe)(struct sl_engine_report *ret);
+	/* 0 or -errno. *o is copied. */
+	int (*create)(const struct sl_engine_options *o, struct sl_engine **ret);
+	/* Every pair has ended or been parted before. Takes NULL. */
+	void (*destroy)(struct sl_engine *e);
+
+	/* Called before the upstream of a future pair connects, so that an engine that must see the
+	 * handshake can choose the source port and watch. p->stream[SL_CLIENT] is set. May change
+	 * *o. 0, or -errno: then the pair is not this engine's, and connects all the same. */
+	int (*prepare)(struct sl_engine *e, struct sl_pair *p, struct sl_connect_options *o);
+
+	/* Takes over. 0, or with nothing changed: -EOPNOTSUPP (this pair never; *ret_reason says
+	 * why, static), -EAGAIN (not now: bytes are pending), -ENOSPC (the engine is full). */
+	int (*join)(struct sl_engine *e, struct sl_pair *p, const char **ret_reason);
+	/* Gives streams back to the owner, with what was read and not yet written in pending.
+	 * 0, -EAGAIN (bytes in flight: try again) or -EOPNOTSUPP (no way back: let it run). */
+	int (*part)(struct sl_pair *p);
+	/* Ends the pair now, resetting both sides; on_end is not called. */
+	void (*abort)(struct sl_pair *p);
+
+	/* Brings p->from up to date. */
+	void (*count)(struct sl_pair *p);
+	void (*totals)(const struct sl_engine *e, struct sl_engine_totals *ret);
+};
+
+/* First member of every engine. */
+struct sl_engine {
+	const struct sl_engine_ops *ops;
+	struct sl_engine_options options;
+};
+
+extern const struct sl_engine_ops sl_copy_engine;
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_TRANSPORT_TRANSPORT_H
+#define SLUICE_TRANSPORT_TRANSPORT_H
+
+/* A transport carries TCP streams to the control plane: the kernel's sockets (socket.c), DPDK with
+ * a user-space stack, or a test fake. One instance per worker; everything happens in the thread of
+ * its loop. No call blocks, and no call runs a callback before it returns: callbacks come from the
+ * loop only.
+ *
+ * Readiness is edge-triggered: after SL_READABLE the owner reads until -EAGAIN, or remembers that
+ * it did not; after -EAGAIN from write it waits for SL_WRITABLE. A new stream counts as neither
+ * readable nor writable until its first event. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/addr.h"
+#include "base/loop.h"
+
+struct sl_transport;
+struct sl_stream;
+struct sl_acceptor;
+
+enum sl_stream_event {
+	SL_CONNECTED = 1 << 0, /* connect() finished; error is 0 or its errno */
+	SL_READABLE = 1 << 1,  /* bytes or end of input may be there */
+	SL_WRITABLE = 1 << 2,
+	SL_HANGUP = 1 << 3,    /* the peer sent FIN (bytes may still be there to read), or RST */
+	SL_ERROR = 1 << 4,     /* the stream is broken; error holds the errno */
+};
+
+/* One end of a TCP connection. Owned by whoever accepted or connected it, until close(). */
+struct sl_stream {
+	const struct sl_transport_ops *ops;
+	struct sl_transport *transport;
+	/* The owner's callback; it may call close() on its own stream. */
+	void (*on_event)(struct sl_stream *s, unsigned events);
+	void *owner;
+	struct sl_addr local, peer;
+	int error; /* positive errno after SL_ERROR or a failed SL_CONNECTED */
+};
+
+/* A listening point. Owned by the transport; ended by unlisten(). */
+struct sl_acceptor {
+	/* The callee owns the stream from now on; it sets on_event and owner before it returns. */
+	void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s);
+	void *owner;
+	struct sl_addr local; /* the port that was bound, when 0 was asked for */
+	struct sl_acceptor_stats {
+		uint64_t accepted; /* streams handed to on_accept */
+		uint64_t failed;   /* accept attempts that failed for lack of a resource */
+		uint64_t paused;   /* times that accepting paused because of that */
+	} stats;
+};
+
+struct sl_listen_options {
+	struct sl_addr addr;
+	int backlog;     /* capped by the system */
+	int mss;         /* TCP_MAXSEG to announce at most, 0: the system's */
+	bool reuse_port; /* one of several workers on the same address */
+};
+
+struct sl_connect_options {
+	struct sl_addr addr;
+	struct sl_addr source; /* AF_UNSPEC: any. A port other than 0 is bound exactly. */
+	int mss;               /* as above */
+};
+
+enum sl_close_how {
+	SL_CLOSE_GRACEFUL, /* unsent bytes and FIN still go out; unread input may turn it into RST */
+	SL_CLOSE_RESET,    /* RST now */
+	SL_CLOSE_SILENT,   /* nothing goes out: a packet engine carries the connection on */
+};
+
+/* What engines need to know. Fields that a transport can't tell are 0, with tcp_known false. */
+struct sl_endpoint {
+	int fd; /* -1: this stream has no descriptor. Borrowed. */
+	struct sl_addr local, peer;
+	bool tcp_known;
+	bool sack, timestamps, ecn;
+	uint8_t snd_wscale, rcv_wscale;
+	uint16_t mss;       /* largest segment that may be sent */
+	uint32_t snd_nxt;   /* next sequence number to send */
+	uint32_t rcv_nxt;   /* next sequence number expected and consumed */
+};
+
+struct sl_transport_ops {
+	const char *name;
+
+	/* Starts listening. 0, or -errno of socket, bind, listen. */
+	int (*listen)(struct sl_transport *t, const struct sl_listen_options *o,
+		      void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s), void *owner,
+		      struct sl_acceptor **ret);
+	/* Stops listening and frees the acceptor. Takes NULL. */
+	void (*unlisten)(struct sl_acceptor *a);
+
+	/* Starts connecting; SL_CONNECTED follows unless the stream is closed before. The caller
+	 * owns *ret and sets on_event. -errno if it could not even start. */
+	int (*connect)(struct sl_transport *t, const struct sl_connect_options *o,
+		       struct sl_stream **ret);
+
+	/* Bytes read (> 0), 0 at end of input, -EAGAIN, or -errno (stream broken). */
+	ssize_t (*read)(struct sl_stream *s, void *buf, size_t len);
+	/* Bytes written, -EAGAIN if none could be, or -errno. Never raises SIGPIPE. */
+	ssize_t (*write)(struct sl_stream *s, const struct iovec *iov, int n);
+	/* Sends FIN after what was written. Idempotent. 0 or -errno. */
+	int (*finish)(struct sl_stream *s);
+	/* Ends the stream and frees it (after the current batch of events). No callback follows. */
+	void (*close)(struct sl_stream *s, enum sl_close_how how);
+
+	/* 0, or -errno if the stream is broken. Costs system calls: not per event. */
+	int (*endpoint)(struct sl_stream *s, struct sl_endpoint *ret);
+
+	/* Frees the transport; every stream and acceptor is gone before. Takes NULL. */
+	void (*destroy)(struct sl_transport *t);
+};
+
+/* First member of every transport. */
+struct sl_transport {
+	const struct sl_transport_ops *ops;
+	struct sl_loop *loop;
+};
+
+#endif
