@@ -9,7 +9,8 @@
  * Strictness. Lines end in CRLF; a bare LF, a bare CR, a NUL, any other control character, obs-fold
  * and white space before the colon are refused (RFC 9112 2.2, 5.1, 5.2 permit refusing each of
  * them). At most one empty line before a request line is skipped (2.2). The only versions are
- * HTTP/1.0 and HTTP/1.1; an HTTP/2 preface has an error of its own. */
+ * HTTP/1.0 and HTTP/1.1; an HTTP/2 preface has an error of its own. A status line may lack the
+ * space before an absent reason (many servers do, and nothing is ambiguous about it). */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +32,7 @@ enum sl_http_error {
 	SL_HTTP_BAD_METHOD,
 	SL_HTTP_BAD_TARGET,
 	SL_HTTP_BAD_VERSION,     /* well-formed, but not 1.0 or 1.1: 505 */
+	SL_HTTP_HTTP2_PREFACE,   /* a client that speaks HTTP/2 without asking: 505 */
 	SL_HTTP_BAD_STATUS,
 	SL_HTTP_BAD_FIELD_NAME,  /* also: space before the colon, no colon */
 	SL_HTTP_BAD_FIELD_VALUE, /* control character */
@@ -127,30 +129,36 @@ struct sl_framing {
 
 /* 0 and *ret, or an enum sl_http_error. Refused: Content-Length with Transfer-Encoding; repeated
  * Content-Length unless all values are equal (then it counts once, and the forwarder must emit one);
- * signs, spaces, lists that differ, more than 18 digits; Transfer-Encoding that is not exactly one
- * `chunked` (case-insensitive); any Transfer-Encoding in HTTP/1.0. */
+ * signs, inner spaces, lists that differ or have empty members, more than 18 digits;
+ * Transfer-Encoding that is not exactly one `chunked` (case-insensitive, no empty members); any
+ * Transfer-Encoding in HTTP/1.0. */
 enum sl_http_error sl_request_framing(const struct sl_head *h, struct sl_framing *ret);
 /* The same for a response to `method`: HEAD, 1xx, 204, 304 and a 2xx to CONNECT have no body
  * (a Content-Length there describes nothing and is ignored for framing, RFC 9112 6.3); a response
- * without either is SL_FRAMING_CLOSE. */
+ * without either is SL_FRAMING_CLOSE. To HEAD and with 304, where Content-Length is forwarded as a
+ * description, a malformed one is still refused. */
 enum sl_http_error sl_response_framing(const struct sl_head *h, enum sl_method method,
 				       struct sl_framing *ret);
 
 /* What the connection-level fields say. */
 struct sl_hop {
 	bool persistent;   /* RFC 9112 9.3: version, Connection: close | keep-alive */
-	bool upgrade;      /* Connection names upgrade and an Upgrade field is there */
+	bool upgrade;      /* Connection names upgrade and an Upgrade field is there, in 1.1 */
 	bool te_trailers;  /* Connection names TE and TE lists trailers */
 	bool expect_continue; /* Expect: 100-continue in a 1.1 request */
 };
 
-/* 0 and *ret, or SL_HTTP_BAD_CONNECTION / SL_HTTP_BAD_EXPECT. */
+/* Most members of all Connection fields of a head; more are SL_HTTP_BAD_CONNECTION. */
+#define SL_CONNECTION_OPTIONS_MAX 32
+
+/* 0 and *ret, or SL_HTTP_BAD_CONNECTION / SL_HTTP_BAD_EXPECT (requests only). */
 enum sl_http_error sl_head_hop(const struct sl_head *h, struct sl_hop *ret);
 
 /* True if an intermediary must not forward the field (RFC 9110 7.6.1): a hop-by-hop field, or one
  * that a Connection field of this head names. Framing fields, Host and Via are never dropped for
  * being named; Content-Length and Transfer-Encoding are reported as droppable only through
- * sl_field_is_framing(), because the forwarder writes framing itself. */
+ * sl_field_is_framing(), because the forwarder writes framing itself. Call it only on a head that
+ * sl_head_hop() accepted. */
 bool sl_head_drops(const struct sl_head *h, const struct sl_field *f);
 
 #endif

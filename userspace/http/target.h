@@ -36,7 +36,8 @@ struct sl_target {
 
 /* Host names: letters, digits, '-', '_', '.' (RFC 3986 reg-name without pct-encoding, because such
  * a host could not be resolved anyway), at most 253 bytes, labels of 1 to 63, one optional final
- * dot. Ports: 1 to 5 digits, 0 < port < 65536; an empty port ("host:") counts as none except in
+ * dot; a last label that is a number (127.1, 0x7f.1, 1.2.3.256) makes a name only inet_aton(3) would
+ * like, and is refused unless the whole is a dotted quad. Ports: 1 to 5 digits, 0 < port < 65536; an empty port ("host:") counts as none except in
  * authority form. IPv6 literals as inet_pton(3); zone ids and IPvFuture are refused. Userinfo is
  * refused in every form (RFC 9110 4.2.4: untrusted sources).  -EINVAL if malformed. */
 int sl_authority_parse(struct sl_slice s, struct sl_authority *ret);
