@@ -105,6 +105,7 @@ static enum sl_http_error size_digit(struct sl_body *b, char c)
 	if (!b->size_digits || (c != '\r' && c != ';' && !is_blank(c)))
 		return SL_HTTP_BAD_CHUNK_SIZE;
 	b->state = c == '\r' ? STATE_SIZE_LF : c == ';' ? STATE_EXT_START : STATE_BEFORE_EXT;
+	b->extension_bytes += c != '\r';
 	return SL_HTTP_OK;
 }
 
