@@ -5,9 +5,10 @@
 /* Access log: one record per finished request or tunnel. Workers push binary records into bounded
  * rings (one per worker, base/ring.h) and never wait; one thread formats and writes. Strings come from
  * strangers: every format escapes control characters, quotes and non-ASCII, so that one record is
- * always one line and parses back. Credentials and query strings of Proxy-Authorization never get
- * here. */
+ * always one line and parses back. The value of Proxy-Authorization is not part of a record, and
+ * userinfo in targets and referers is taken out here. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -42,18 +43,22 @@ struct sl_access_record {
 	struct sl_slice referer, user_agent; /* for CLF combined */
 };
 
-/* Opens the file (0640, append) and starts the thread. workers: number of producers. -errno. */
+/* Opens the file (0640, append) and starts the thread. workers: number of producers. -errno. *c is
+ * not needed after the call. */
 int sl_access_log_open(const struct sl_access_log_config *c, uint32_t workers,
 		       struct sl_access_log **ret);
-/* Writes out what the rings hold, then closes. Takes NULL. */
+/* Writes out what the rings hold, then closes; gives up on a file that fails, and after a second on
+ * one that blocks. Workers push no more. Takes NULL. */
 void sl_access_log_close(struct sl_access_log *l);
 /* Opens the path again (after rotation). Async: the thread does it. */
 void sl_access_log_reopen(struct sl_access_log *l);
-/* From worker thread `worker`; takes NULL. Sampling happens here. Returns false if dropped. */
+/* From worker thread `worker` (< workers); takes NULL. Sampling happens here: a record that is left
+ * out by it counts as logged. False if dropped because the ring is full. */
 bool sl_access_log_push(struct sl_access_log *l, uint32_t worker,
 			const struct sl_access_record *r);
+/* From any thread; they take NULL. */
 uint64_t sl_access_log_dropped(const struct sl_access_log *l);
-uint64_t sl_access_log_written(const struct sl_access_log *l);
+uint64_t sl_access_log_written(const struct sl_access_log *l); /* whole lines */
 uint64_t sl_access_log_failed(const struct sl_access_log *l); /* write(2) errors */
 
 #endif

@@ -78,7 +78,8 @@ struct sl_stats {
 #define sl_count(counter, n)                                                                       \
 	__atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
 
-/* Adds what `from` holds now to `to` (a plain object of the reader). */
+/* Adds what `from` holds now to `to` (a plain object of the reader). Of idle_connection_bytes, which is
+ * the same kind of figure in every worker, the largest is kept. */
 void sl_stats_merge(struct sl_stats *to, const struct sl_stats *from);
 
 #endif
