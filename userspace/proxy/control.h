@@ -6,8 +6,9 @@
  * line, mode 0600) and the metrics address (HTTP: /metrics, /healthz, /readyz). It knows the proxy
  * only through sl_control_source, so both are tested without one.
  *
- * Requests: {"command": "stats"}; answers: {"ok": true, "stats": {...}} or {"ok": false, "error":
- * "..."}. Request lines are at most 64 KiB; clients are few (16) and have 5 s. */
+ * Requests: {"command": "stats"}; answers: {"ok": true, "stats": {...}} (the payload stands under the
+ * command's name) or {"ok": false, "error": "..."}. Request lines are at most 64 KiB; clients are few
+ * (16) and have 5 s for each request and for taking each answer. */
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -43,11 +44,14 @@ struct sl_control_source {
 
 struct sl_control;
 
-/* Opens both. A stale socket file (nobody listens) is replaced; a live one is -EADDRINUSE. The
- * socket's directory is created (0755) if its parent exists. metrics with AF_UNSPEC: none. */
+/* Opens both. A stale socket file (nobody listens) is replaced; a live one is -EADDRINUSE, a file of
+ * another kind -EEXIST. The socket's directory is created (0755) if its parent exists. metrics with
+ * AF_UNSPEC: none. *source is copied. */
 int sl_control_open(struct sl_loop *loop, const char *admin_path, const struct sl_addr *metrics,
 		    const struct sl_control_source *source, struct sl_control **ret);
-/* Removes the socket file. Takes NULL. */
+/* Where the metrics are served (the port that was bound, when 0 was asked for); AF_UNSPEC: nowhere. */
+struct sl_addr sl_control_metrics_addr(const struct sl_control *c);
+/* Removes the socket file, if it is still this one. Takes NULL. */
 void sl_control_close(struct sl_control *c);
 
 #endif
