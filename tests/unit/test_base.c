@@ -18,7 +18,7 @@
 static void addresses_print_as_they_were_read(void **state)
 {
 	static const char *const good[] = {"1.2.3.4:80", "[::1]:65535", "0.0.0.0:0", "[fe80::1]:1"};
-	static const char *const bad[] = {"",	       ":80",	   "1.2.3.4",	 "1.2.3:80",
+	static const char *const bad[] = {"",	       ":80",	       "1.2.3.4", "1.2.3:80",
 					  "::1:80",    "[1.2.3.4]:80", "[::1]80", "1.2.3.4:65536",
 					  "1.2.3.4:x", "1.2.3.4:+1",   "[::1]:",  "01.2.3.4:1"};
 	char text[SL_ADDR_STR_MAX];
@@ -38,11 +38,16 @@ static void a_prefix_contains_exactly_its_addresses(void **state)
 		const char *cidr, *addr;
 		bool in;
 	} rows[] = {
-		{"10.0.0.0/8", "10.255.0.1", true},	{"10.0.0.0/8", "11.0.0.0", false},
-		{"192.168.4.0/22", "192.168.7.255", true}, {"192.168.4.0/22", "192.168.8.0", false},
-		{"0.0.0.0/0", "8.8.8.8", true},		{"0.0.0.0/0", "::1", false},
-		{"fe80::/10", "febf::1", true},		{"fe80::/10", "fec0::1", false},
-		{"::1", "::1", true},			{"::1", "::2", false},
+		{"10.0.0.0/8", "10.255.0.1", true},
+		{"10.0.0.0/8", "11.0.0.0", false},
+		{"192.168.4.0/22", "192.168.7.255", true},
+		{"192.168.4.0/22", "192.168.8.0", false},
+		{"0.0.0.0/0", "8.8.8.8", true},
+		{"0.0.0.0/0", "::1", false},
+		{"fe80::/10", "febf::1", true},
+		{"fe80::/10", "fec0::1", false},
+		{"::1", "::1", true},
+		{"::1", "::2", false},
 	};
 	struct sl_cidr c;
 	struct sl_addr a;

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs test functions in order and prints TAP. A test's name is a sentence: the function's name with
+its underscores as spaces."""
+
+import argparse
+import signal
+import sys
+import time
+import traceback
+
+
+class Skip(Exception):
+    """Raised by a test that can't run here; its text says why."""
+
+
+class Failure(AssertionError):
+    pass
+
+
+class TooLong(BaseException):
+    """Not an Exception: no handler in a test may swallow it."""
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what() if callable(what) else what)
+
+
+def equal(got, wanted, what="value"):
+    if got != wanted:
+        raise Failure(f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+class Suite:
+    """@suite.test() registers; suite.main(setup) runs. setup() returns the object handed to every
+    test; it is a context manager if it has something to clean up."""
+
+    def __init__(self):
+        self.tests = []
+
+    def test(self, timeout=20, name=None):
+        def register(function):
+            self.add(name or function.__name__.replace("_", " "), function, timeout)
+            return function
+        return register
+
+    def add(self, name, function, timeout=20):
+        self.tests.append((name, function, timeout))
+
+    def main(self, setup):
+        args = argparse.ArgumentParser()
+        args.add_argument("-k", default="", metavar="PATTERN")
+        pattern = args.parse_args().k
+        for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(s, lambda *_: sys.exit(130))
+        signal.signal(signal.SIGALRM, _alarm)
+        chosen = [t for t in self.tests if pattern in t[0]]
+        if not chosen:
+            print(f"1..0 # SKIP no test matches {pattern}")
+            return 0
+        try:
+            with setup() as lab:
+                failed = sum([not self._run(lab, i, *t) for i, t in enumerate(chosen, 1)])
+        except Skip as reason:
+            print(f"1..0 # SKIP {reason}")
+            return 0
+        print(f"1..{len(chosen)}", flush=True)
+        return 1 if failed else 0
+
+    def _run(self, lab, number, name, function, timeout):
+        start = time.monotonic()
+        signal.alarm(timeout)
+        notes, skip, bad = "", "", False
+        try:
+            function(lab)
+        except Skip as reason:
+            skip = f" # SKIP {reason}"
+        except TooLong:
+            bad, notes = True, f"no end after {timeout} s\n" + traceback.format_exc(limit=-4)
+        except Failure as failure:
+            bad = True
+            where = traceback.extract_tb(failure.__traceback__)
+            here = [f for f in where if not f.filename.endswith("suite.py")][-1]
+            notes = f"{failure}\nat {here.filename.rsplit('/', 1)[-1]}:{here.lineno}"
+        except Exception:
+            bad, notes = True, traceback.format_exc()
+        finally:
+            signal.alarm(0)
+        if bad and hasattr(lab, "tell"):
+            notes += "\n" + lab.tell()
+        print(f"{'not ok' if bad else 'ok'} {number} - {name}{skip}")
+        for line in notes.splitlines():
+            print(f"# {line[:400]}")
+        if time.monotonic() - start > 5:
+            print(f"# took {time.monotonic() - start:.1f} s")
+        sys.stdout.flush()
+        return not bad
+
+
+def _alarm(signum, frame):
+    raise TooLong
