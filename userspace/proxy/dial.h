@@ -24,7 +24,7 @@ enum sl_dial_result {
 	SL_DIAL_NO_NAME,      /* the name does not exist. 502 */
 	SL_DIAL_NAME_FAILED,  /* the resolver failed. 502 */
 	SL_DIAL_NAME_TIMEOUT, /* 504 */
-	SL_DIAL_REFUSED,      /* every address failed; error is the last one's errno. 502 */
+	SL_DIAL_REFUSED,      /* every address failed; error is the most telling errno. 502 */
 	SL_DIAL_TIMEOUT,      /* 504 */
 	SL_DIAL_RESOURCES,    /* no descriptor, port or memory. 503 */
 	SL_DIAL_RESULT_COUNT,
@@ -42,7 +42,8 @@ struct sl_dial_options {
 	const struct sl_addr *own; /* sluice's own listening addresses, for the rules */
 	size_t n_own;
 	struct sl_addr src;        /* the client */
-	/* Called before each attempt; may change *o (an engine chooses the source port). May be
+	/* Called before each attempt, perhaps before sl_dial_start() returns; may change all of *o
+	 * but the address (an engine chooses the source port), must not cancel the dial. May be
 	 * NULL. */
 	void (*prepare)(void *owner, struct sl_connect_options *o);
 };
@@ -51,14 +52,17 @@ struct sl_dial;
 
 struct sl_dial_done {
 	enum sl_dial_result result;
-	int error;                      /* positive errno of the last attempt, or 0 */
+	int error;                      /* positive errno of the most telling failure, or 0 */
 	struct sl_stream *stream;       /* with SL_DIAL_OK: connected, the owner's from now on */
+	unsigned events;                /* with SL_DIAL_OK: what came together with SL_CONNECTED
+					   (e.g. SL_WRITABLE) and will not be told again */
 	enum sl_acl_verdict verdict;    /* with SL_DIAL_DENIED */
 	const struct sl_acl_rule *rule; /* the rule that denied, or NULL */
 };
 
-/* Starts. on_done is called once, from the loop, never before this returns; the dial is gone after
- * it. 0, or -ENOMEM / -EINVAL (host too long): then nothing was started. */
+/* Starts. on_done is called once, from the loop, never before this returns; when it is called the
+ * dial is gone, and *done is valid until it returns. 0, or -ENOMEM / -EINVAL (host empty or too
+ * long): then nothing was started. transport, resolver, acl and own are borrowed until the end. */
 int sl_dial_start(const struct sl_dial_options *o,
 		  void (*on_done)(void *owner, const struct sl_dial_done *done), void *owner,
 		  struct sl_dial **ret);

@@ -20,8 +20,9 @@ struct sl_resolver;
 
 struct sl_addrs {
 	size_t n;
-	struct sl_addr addr[SL_RESOLVE_MAX]; /* in the order to try (RFC 6724 by c-ares, families
-						interleaved as RFC 8305 section 4 asks); port 0 */
+	struct sl_addr addr[SL_RESOLVE_MAX]; /* in the order to try: families interleaved (RFC 8305
+						section 4), IPv6 first unless this host has no way
+						there, as the server sent them inside; port 0 */
 };
 
 /* A question. Lives in the asker's object until on_answer or sl_resolve_cancel(). */
@@ -33,14 +34,16 @@ struct sl_query {
 	bool pending;
 };
 
+/* 0, -EINVAL (a server that is no address), -ENOMEM or another -errno. */
 int sl_resolver_new(struct sl_loop *loop, const struct sl_resolver_config *c,
 		    struct sl_resolver **ret);
-/* Pending questions get no answer. Takes NULL. */
+/* Pending questions get no answer. Not from on_answer. Takes NULL. */
 void sl_resolver_free(struct sl_resolver *r);
 
-/* name: a host name (no literal). Answers from the cache come at once: then 0 is returned, *ret is
- * filled and on_answer is not called (or a negative error from the list above). -EINPROGRESS:
- * on_answer will be called. */
+/* name: a host name (no literal); case and one final dot don't matter, what can't be a host name is
+ * -ENOENT. Answers from the cache or /etc/hosts come at once: then 0 is returned, *ret is filled and
+ * on_answer is not called (or a negative error from the list above). -EINPROGRESS: on_answer will be
+ * called, from the loop; it may ask and cancel anything. */
 int sl_resolve(struct sl_resolver *r, struct sl_slice name, struct sl_query *q,
 	       struct sl_addrs *ret);
 /* Idempotent; no callback follows. */
