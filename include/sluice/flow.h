@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef SLUICE_FLOW_H
+#define SLUICE_FLOW_H
+
+/* The ABI of the packet engine's maps: what BPF programs, the control plane and bpftool share.
+ *
+ * A *pair* is two TCP connections joined by the proxy: leg 0 client - proxy, leg 1 proxy - server.
+ * The *peer* of a leg is the client or the server, *local* is the proxy's end. A packet comes *from*
+ * the peer of one leg and, once spliced, goes *to* the peer of the other.
+ *
+ * Numbers are in host byte order but for __be16 and __be32. Sequence numbers of a leg are those on
+ * the wire of that leg. Any change of layout or meaning raises SL_LAYOUT_VERSION.
+ *
+ * Memory: a pair takes 256 bytes in `pairs`, all allocated when the map is made. `flows` adds two
+ * preallocated elements of 96 bytes (48 of the kernel's, 40 key, 8 value) and two buckets of 16, so
+ * 480 bytes a pair in all. IPv6 costs that: with IPv4-only keys it would be 416. */
+
+#include <linux/types.h>
+#ifndef __bpf__
+#include <linux/bpf.h>
+#endif
+
+#define SL_LAYOUT_MAGIC	  0x65636c73 /* "slce" */
+#define SL_LAYOUT_VERSION 1
+
+enum sl_flow_state {
+	SL_FLOW_FREE = 0,   /* the slot holds no pair; its packets, if any, are not ours */
+	SL_FLOW_WATCH = 1,  /* the sockets carry it; packets pass, and are noted */
+	SL_FLOW_ARMED = 2,  /* as WATCH, and the first moment of quiet makes it ACTIVE */
+	SL_FLOW_ACTIVE = 3, /* packets are rewritten and sent on; the sockets are out of it */
+	SL_FLOW_CLOSED = 4, /* as ACTIVE, but both FINs are acknowledged, or an RST went through */
+	SL_FLOW_DEAD = 5,   /* packets pass to the stack; waiting for the control plane */
+	SL_FLOW_STATES,
+};
+
+/* struct sl_leg.flags */
+enum sl_leg_flag {
+	SL_LEG_SEEN = 1 << 0,	    /* a packet was noted: end, ack, mac and ifindex are valid */
+	SL_LEG_FIN = 1 << 1,	    /* the peer sent FIN; once ACTIVE fin_end is valid */
+	SL_LEG_FIN_ACKED = 1 << 2,  /* the other peer acknowledged that FIN */
+	SL_LEG_RST = 1 << 3,	    /* the peer sent RST */
+	SL_LEG_TSVAL = 1 << 4,	    /* ts_last is valid */
+	SL_LEG_SACK = 1 << 8,	    /* negotiated on this leg: SACK */
+	SL_LEG_TIMESTAMPS = 1 << 9, /* ... timestamps */
+	SL_LEG_ECN = 1 << 10,	    /* ... ECN */
+};
+
+/* How packets leave towards the peer of a leg; struct sl_leg.output. Chosen by the control plane. */
+enum sl_output {
+	SL_OUT_REDIRECT = 0, /* bpf_redirect to ifindex, or XDP_TX where it is the same device */
+	SL_OUT_PEER = 1,  /* tc: bpf_redirect_peer, into the namespace at the other end of a veth */
+	SL_OUT_NEIGH = 2, /* tc: bpf_redirect_neigh, the kernel finds the next hop */
+	SL_OUT_UP = 3,	  /* rewritten and passed up the stack: loopback */
+	SL_OUTPUTS,
+};
+
+/* Key of `flows`: a packet's addresses as it arrives at the proxy. IPv4 is written as an
+ * IPv4-mapped IPv6 address. */
+struct sl_flow_key {
+	__be32 src[4];
+	__be32 dst[4];
+	__be16 sport;
+	__be16 dport;
+};
+
+/* Value of `flows`: whose packet it is. Valid if the pair's generation is the same. */
+struct sl_flow {
+	__u32 pair; /* index into `pairs` */
+	__u16 generation;
+	__u8 leg; /* 0: from the client, 1: from the server */
+	__u8 reserved;
+};
+
+/* One leg of a pair; what it says of a stream is about the bytes that come *from* its peer. */
+struct sl_leg {
+	__be32 peer[4]; /* addresses as in sl_flow_key */
+	__be32 local[4];
+	__be16 peer_port;
+	__be16 local_port;
+	__u32 ifindex; /* where the peer's packets arrive and packets to it leave */
+	__u8 peer_mac[6];
+	__u8 local_mac[6];
+	__be16 tag[2];	   /* TCI of the VLAN tags, the outer one first */
+	__u32 end;	   /* highest sequence number after a segment that arrived from the peer */
+	__u32 ack;	   /* highest acknowledgement number that arrived */
+	__u32 exp;	   /* the proxy has read and relayed up to here (the socket's copied_seq) */
+	__u32 wseq;	   /* the proxy's next sequence number to this peer (write_seq) */
+	__u32 ts_last;	   /* highest TSval that arrived before the flip, peer's ticks */
+	__u32 ts_offset;   /* TSval of the proxy's socket minus CLOCK_MONOTONIC, ms */
+	__u32 ts_add;	   /* ACTIVE: added to the peer's TSval */
+	__u32 edge;	   /* ACTIVE: highest right window edge this peer offered (ack + window) */
+	__u64 packets;	   /* spliced from the peer; a super-packet counts as one */
+	__u64 bytes;	   /* TCP payload of those, retransmissions included */
+	__u32 fin_end;	   /* ACTIVE: sequence number after the peer's FIN */
+	__u16 flags;	   /* enum sl_leg_flag */
+	__u16 mss;	   /* largest segment the peer takes, bytes; 0: unknown */
+	__u8 peer_wscale;  /* the window scale that the peer announced */
+	__u8 local_wscale; /* the one that the proxy announced to it */
+	__u8 output;	   /* enum sl_output: how packets reach this peer */
+	__u8 tagging;	   /* number of VLAN tags, | SL_TAG_SERVICE if the outer is 802.1ad */
+	__u8 reserved[4];
+};
+#define SL_TAG_SERVICE 0x10
+
+/* struct sl_flow_pair.flags */
+enum sl_pair_flag {
+	SL_PAIR_LINGER = 1 << 0,  /* flip although the proxy's own bytes are not all acknowledged */
+	SL_PAIR_DRAINED = 1 << 1, /* after the flip: now they are; the sockets can go */
+	SL_PAIR_TIMESTAMPS = 1 << 2, /* both legs have timestamps: translate them */
+};
+
+/* Value of `pairs`, an array. */
+struct sl_flow_pair {
+#ifdef __bpf__
+	struct bpf_spin_lock lock; /* all but the counters and maxima of ACTIVE: those race, see
+				    * docs/engines.md */
+#else
+	__u32 lock; /* struct bpf_spin_lock: no business of user space */
+#endif
+	__u8 state; /* enum sl_flow_state */
+	__u8 flags; /* enum sl_pair_flag */
+	__u16 generation;
+	__u32 flip_ms; /* CLOCK_MONOTONIC of the flip, ms, low 32 bits */
+	__u32 last_ms; /* the same of the last spliced packet, to some ms */
+	struct sl_leg leg[2];
+};
+
+/* Key of `counters`: what became of a packet, or what happened to a pair. The values are stable. */
+#define SL_REASONS(X)                                                                     \
+	X(PASS_WATCHED, "passed, noted for a pair that its sockets carry")                \
+	X(PASS_LINGER, "passed, an ACK that the lingering socket waits for")              \
+	X(PASS_STALE, "passed, its pair is gone")                                         \
+	X(PASS_REUSED, "passed, a new SYN on a closed pair")                              \
+	X(SENT, "rewritten and redirected")                                               \
+	X(SENT_PEER, "rewritten and redirected into the peer's namespace")                \
+	X(SENT_NEIGH, "rewritten and redirected to the next hop the kernel found")        \
+	X(SENT_UP, "rewritten and passed up")                                             \
+	X(DROP_WINDOW, "dropped, its segment is outside the receiver's window")           \
+	X(DROP_ACK, "dropped, it acknowledges what was never sent")                       \
+	X(DROP_TTL, "dropped, TTL or hop limit exceeded")                                 \
+	X(DROP_OPTIONS, "dropped, malformed or signed TCP options")                       \
+	X(DROP_REWRITE, "dropped, the kernel refused to change the packet")               \
+	X(FLIP_PACKET, "pairs spliced by a packet")                                       \
+	X(FLIP_ARM, "pairs spliced by the arm call")                                      \
+	X(WAIT_INPUT, "armed pair kept: bytes are on their way to the proxy")             \
+	X(WAIT_ACK, "armed pair kept: bytes of the proxy are not acknowledged")           \
+	X(WINDOW_CLAMPED, "window fields clamped to 65535")                               \
+	X(WINDOW_RAISED, "window fields raised from a rounded 0 to 1")                    \
+	X(OPTIONS_SLOW, "packets with an unusual order of TCP options")                   \
+	X(RST_INEXACT, "RSTs in the window but not at its edge, sent on; the pair stays") \
+	X(CLOSED_FIN, "pairs closed by FIN")                                              \
+	X(CLOSED_RST, "pairs closed by RST")                                              \
+	X(FAILED, "spliced pairs given up; both ends are reset")                          \
+	X(EVENTS_LOST, "events that found the ring buffer full")
+
+enum sl_reason {
+#define X(name, text) SL_##name,
+	SL_REASONS(X)
+#undef X
+		SL_REASON_COUNT,
+};
+
+/* Value of `counters`, per CPU. */
+struct sl_counter {
+	__u64 packets; /* or pairs, or events */
+	__u64 bytes;   /* TCP payload of those packets */
+};
+
+enum sl_event_type {
+	SL_EVENT_FLIPPED = 1, /* now ACTIVE: close the sockets silently after a grace */
+	SL_EVENT_DRAINED = 2, /* a lingering pair: the sockets are not needed any more */
+	SL_EVENT_CLOSED = 3,  /* FIN both ways */
+	SL_EVENT_RESET = 4,   /* by the peer of `leg` */
+	SL_EVENT_DEAD = 5,    /* a new SYN on a closed pair: release the slot */
+	SL_EVENT_FAILED = 6,  /* given up: reset what is left */
+};
+
+/* Records of the ring buffer `events`. A lost one is counted; every state can be read from `pairs`. */
+struct sl_event {
+	__u32 pair;
+	__u16 generation;
+	__u8 type; /* enum sl_event_type */
+	__u8 leg;  /* the packet that caused it came from there */
+};
+
+/* What the control program does, under the pair's lock. */
+enum sl_control_op {
+	SL_CONTROL_WATCH = 1,  /* sets the pair up (addresses of both legs), adds both flows */
+	SL_CONTROL_ARM = 2,    /* WATCH or ARMED: takes exp, wseq, options; flips if it is quiet */
+	SL_CONTROL_DISARM = 3, /* ARMED: back to WATCH */
+	SL_CONTROL_KILL = 4,   /* any state: DEAD; packets go to the stack, which resets */
+	SL_CONTROL_FAIL = 5,   /* as KILL, for a check that failed after the flip: counted, event */
+	SL_CONTROL_RELEASE = 6, /* removes both flows, if they are still this pair's: FREE */
+};
+
+/* Per leg: WATCH reads the addresses, ARM all others. */
+struct sl_control_leg {
+	__be32 peer[4];
+	__be32 local[4];
+	__be16 peer_port;
+	__be16 local_port;
+	__u32 exp; /* as in struct sl_leg */
+	__u32 wseq;
+	__u32 ts_offset;
+	__u16 options; /* SL_LEG_SACK, SL_LEG_TIMESTAMPS, SL_LEG_ECN */
+	__u16 mss;
+	__u8 peer_wscale;
+	__u8 local_wscale;
+	__u8 output;
+	__u8 reserved;
+};
+
+/* Why ARM refuses a pair for good; struct sl_control.ret_refusal. */
+#define SL_REFUSALS(X)                                                  \
+	X(NONE, "")                                                     \
+	X(FAMILIES, "IPv4 and IPv6 legs: the copy engine carries them") \
+	X(TIMESTAMPS, "only one leg negotiated TCP timestamps")         \
+	X(TAGS, "the legs differ in number or kind of VLAN tags")       \
+	X(ENDED, "a peer has finished or reset already")                \
+	X(OUTPUT, "the hook can't send in the way that was chosen")
+
+enum sl_refusal {
+#define X(name, text) SL_REFUSE_##name,
+	SL_REFUSALS(X)
+#undef X
+		SL_REFUSAL_COUNT,
+};
+
+/* Argument of the control program. */
+struct sl_control {
+	__u32 pair;
+	__u16 generation;
+	__u8 op;    /* enum sl_control_op */
+	__u8 flags; /* ARM: SL_PAIR_LINGER or 0 */
+	struct sl_control_leg leg[2];
+	__s32 ret;	  /* 0; -ESTALE: not this generation; -EBUSY: not in this state; -EEXIST: a
+			   * flow is another live pair's; -ENOSPC: `flows` is full; -ENOENT: no
+			   * such slot; -EOPNOTSUPP: see ret_refusal */
+	__u8 ret_state;	  /* after the call */
+	__u8 ret_flags;	  /* enum sl_pair_flag, after the call */
+	__u8 ret_flipped; /* ARM: this very call made it ACTIVE */
+	__u8 ret_refusal; /* enum sl_refusal */
+};
+
+/* The only element of `layout`: what the pinned maps look like. */
+struct sl_layout {
+	__u32 magic;
+	__u32 version;
+	__u32 pair_size; /* bytes */
+	__u32 pairs;	 /* slots */
+};
+
+#define SL_ABI_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "ABI of " #type)
+SL_ABI_SIZE(struct sl_flow_key, 36);
+SL_ABI_SIZE(struct sl_flow, 8);
+SL_ABI_SIZE(struct sl_leg, 120);
+SL_ABI_SIZE(struct sl_flow_pair, 256);
+SL_ABI_SIZE(struct sl_counter, 16);
+SL_ABI_SIZE(struct sl_event, 8);
+SL_ABI_SIZE(struct sl_control_leg, 56);
+SL_ABI_SIZE(struct sl_control, 128);
+SL_ABI_SIZE(struct sl_layout, 16);
+_Static_assert(__builtin_offsetof(struct sl_leg, packets) == 88, "no hole before the counters");
+_Static_assert(__builtin_offsetof(struct sl_flow_pair, leg) == 16, "no hole before the legs");
+
+#endif
