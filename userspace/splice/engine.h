@@ -27,12 +27,12 @@ static inline enum sl_side sl_other_side(enum sl_side s)
 
 /* How a pair ended. Names for logs by sl_pair_end_name(). */
 enum sl_pair_end {
-	SL_PAIR_OPEN,           /* it hasn't */
-	SL_PAIR_FINISHED,       /* FIN both ways, everything delivered */
-	SL_PAIR_CLIENT_RESET,   /* the client reset it; the upstream was reset, too */
+	SL_PAIR_OPEN,		/* it hasn't */
+	SL_PAIR_FINISHED,	/* FIN both ways, everything delivered */
+	SL_PAIR_CLIENT_RESET,	/* the client reset it; the upstream was reset, too */
 	SL_PAIR_UPSTREAM_RESET, /* and the other way round */
-	SL_PAIR_PARTED,         /* sl_engine_ops.part: the owner has the streams back */
-	SL_PAIR_FAILED,         /* resources; both sides were reset */
+	SL_PAIR_PARTED,		/* sl_engine_ops.part: the owner has the streams back */
+	SL_PAIR_FAILED,		/* resources; both sides were reset */
 	SL_PAIR_END_COUNT,
 };
 const char *sl_pair_end_name(enum sl_pair_end e);
@@ -52,9 +52,9 @@ struct sl_pair {
 	struct sl_stream *stream[2];  /* by enum sl_side; NULL once the engine has closed it */
 	struct sl_buf *pending[2];    /* read from that side, not yet written to the other */
 	struct sl_engine *engine;     /* who carries it now; NULL before and after */
-	void *carried;                /* the engine's own object */
+	void *carried;		      /* the engine's own object */
 	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
-	bool input_ended[2];          /* set before join if that side's FIN was read already */
+	bool input_ended[2];	      /* set before join if that side's FIN was read already */
 	enum sl_pair_end end;
 	/* The pair has ended: both streams are closed, engine is NULL. Not called for part(). */
 	void (*on_end)(struct sl_pair *p, enum sl_pair_end why);

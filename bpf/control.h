@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef SLUICE_BPF_CONTROL_H
+#define SLUICE_BPF_CONTROL_H
+
+/* What the control plane does to a pair, atomic with regard to its packets. One call where map
+ * updates from user space would take several system calls, and could not look and act at once. */
+
+#include "handover.h"
+
+/* Addresses of a leg as a packet from its peer carries them. */
+SL_INLINE void sl_leg_key(const struct sl_control_leg *l, struct sl_flow_key *ret)
+{
+	__builtin_memcpy(ret->src, l->peer, sizeof(ret->src));
+	__builtin_memcpy(ret->dst, l->local, sizeof(ret->dst));
+	ret->sport = l->peer_port;
+	ret->dport = l->local_port;
+}
+
+/* Whether the flow's pair has ended, so that another may take its addresses. */
+SL_INLINE int sl_is_over(const struct sl_flow *flow)
+{
+	struct sl_flow_pair *pair = bpf_map_lookup_elem(&pairs, &flow->pair);
+
+	return !pair || pair->generation != flow->generation || pair->state == SL_FLOW_FREE ||
+	       pair->state == SL_FLOW_DEAD || pair->state == SL_FLOW_CLOSED;
+}
+
+SL_INLINE int sl_add_flow(struct sl_control *c, struct sl_control_leg *l, __u8 leg)
+{
+	struct sl_flow flow = {.pair = c->pair, .generation = c->generation, .leg = leg};
+	struct sl_flow_key key;
+	struct sl_flow *old;
+
+	sl_leg_key(l, &key);
+	old = bpf_map_lookup_elem(&flows, &key);
+	if (old && !sl_is_over(old))
+		return -EEXIST;
+	return bpf_map_update_elem(&flows, &key, &flow, BPF_ANY) ? -ENOSPC : 0;
+}
+
+SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l)
+{
+	struct sl_flow_key key;
+	struct sl_flow *flow;
+
+	__builtin_memcpy(key.src, l->peer, sizeof(key.src));
+	__builtin_memcpy(key.dst, l->local, sizeof(key.dst));
+	key.sport = l->peer_port;
+	key.dport = l->local_port;
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && flow->pair == c->pair && flow->generation == c->generation)
+		bpf_map_delete_elem(&flows, &key);
+}
+
+SL_INLINE void sl_set_up_leg(struct sl_leg *l, const struct sl_control_leg *c)
+{
+	__builtin_memset(l, 0, sizeof(*l));
+	__builtin_memcpy(l->peer, c->peer, sizeof(l->peer));
+	__builtin_memcpy(l->local, c->local, sizeof(l->local));
+	l->peer_port = c->peer_port;
+	l->local_port = c->local_port;
+}
+
+SL_INLINE void sl_release(struct sl_control *c, struct sl_flow_pair *pair)
+{
+	sl_remove_flow(c, &pair->leg[0]);
+	sl_remove_flow(c, &pair->leg[1]);
+	bpf_spin_lock(&pair->lock);
+	pair->state = SL_FLOW_FREE;
+	bpf_spin_unlock(&pair->lock);
+}
+
+/* Takes the slot, whatever generation it had, then adds the flows; all or nothing. */
+SL_INLINE int sl_set_up(struct sl_control *c, struct sl_flow_pair *pair)
+{
+	int busy = 0, error;
+
+	bpf_spin_lock(&pair->lock);
+	if (pair->state != SL_FLOW_FREE) {
+		busy = 1;
+	} else {
+		sl_set_up_leg(&pair->leg[0], &c->leg[0]);
+		sl_set_up_leg(&pair->leg[1], &c->leg[1]);
+		pair->generation = c->generation;
+		pair->flags = 0;
+		pair->flip_ms = pair->last_ms = 0;
+		pair->state = SL_FLOW_WATCH;
+	}
+	bpf_spin_unlock(&pair->lock);
+	if (busy)
+		return -EBUSY;
+	error = sl_add_flow(c, &c->leg[0], 0);
+	if (!error)
+		error = sl_add_flow(c, &c->leg[1], 1);
+	if (error)
+		sl_release(c, pair);
+	return error;
+}
+
+SL_INLINE void sl_arm_leg(struct sl_leg *l, const struct sl_control_leg *c)
+{
+	l->exp = c->exp;
+	l->wseq = c->wseq;
+	l->ts_offset = c->ts_offset;
+	l->mss = c->mss;
+	l->peer_wscale = c->peer_wscale;
+	l->local_wscale = c->local_wscale;
+	l->output = c->output;
+	l->flags = (l->flags & 0xff) | (c->options & 0xff00);
+}
+
+/* What makes a pair impossible to splice. `pair` has been armed with c. */
+SL_INLINE __u8 sl_refuse(const struct sl_flow_pair *pair)
+{
+	const struct sl_leg *c = &pair->leg[0], *s = &pair->leg[1];
+	__u16 both = c->flags & s->flags, one = c->flags ^ s->flags, either = c->flags | s->flags;
+
+	if (sl_is_ip4(c->peer) != sl_is_ip4(s->peer))
+		return SL_REFUSE_FAMILIES;
+	if (one & SL_LEG_TIMESTAMPS)
+		return SL_REFUSE_TIMESTAMPS;
+	if (both & SL_LEG_SEEN && c->tagging != s->tagging)
+		return SL_REFUSE_TAGS;
+	if (either & (SL_LEG_FIN | SL_LEG_RST))
+		return SL_REFUSE_ENDED;
+	if (c->output >= SL_OUTPUTS || s->output >= SL_OUTPUTS)
+		return SL_REFUSE_OUTPUT;
+	return SL_REFUSE_NONE;
+}
+
+/* Under the lock, the generation being right. *ret_waits: why an armed pair doesn't flip. */
+SL_INLINE int sl_arm(struct sl_control *c, struct sl_flow_pair *pair, __u32 now_ms, int *ret_waits)
+{
+	if (pair->state != SL_FLOW_WATCH && pair->state != SL_FLOW_ARMED)
+		return -EBUSY;
+	sl_arm_leg(&pair->leg[0], &c->leg[0]);
+	sl_arm_leg(&pair->leg[1], &c->leg[1]);
+	pair->flags = c->flags & SL_PAIR_LINGER;
+	if (pair->leg[0].flags & SL_LEG_TIMESTAMPS)
+		pair->flags |= SL_PAIR_TIMESTAMPS;
+	c->ret_refusal = sl_refuse(pair);
+	if (c->ret_refusal) {
+		pair->state = SL_FLOW_WATCH;
+		return -EOPNOTSUPP;
+	}
+	pair->state = SL_FLOW_ARMED;
+	*ret_waits = sl_waits_for(pair);
+	if (*ret_waits == SL_READY)
+		sl_flip(pair, now_ms);
+	return 0;
+}
+
+/* Under the lock. */
+SL_INLINE int sl_end(struct sl_flow_pair *pair, __u8 op)
+{
+	if (op == SL_CONTROL_DISARM) {
+		if (pair->state != SL_FLOW_ARMED)
+			return -EBUSY;
+		pair->state = SL_FLOW_WATCH;
+		return 0;
+	}
+	if (pair->state == SL_FLOW_FREE)
+		return -EBUSY;
+	pair->state = SL_FLOW_DEAD;
+	return 0;
+}
+
+/* ARM, DISARM, KILL, FAIL: one decision under the lock. */
+SL_INLINE int sl_change_state(struct sl_control *c, struct sl_flow_pair *pair, int *ret_waits)
+{
+	__u32 now_ms = bpf_ktime_get_ns() / 1000000;
+	int error = -ESTALE;
+
+	bpf_spin_lock(&pair->lock);
+	if (pair->generation == c->generation)
+		error = c->op == SL_CONTROL_ARM ? sl_arm(c, pair, now_ms, ret_waits)
+						: sl_end(pair, c->op);
+	c->ret_state = pair->state;
+	c->ret_flags = pair->flags;
+	bpf_spin_unlock(&pair->lock);
+	return error;
+}
+
+/* After the lock: what has to be counted and told. */
+SL_INLINE void sl_report(struct sl_control *c, struct sl_flow_pair *pair, int waits)
+{
+	struct sl_found f = {.pair = pair, .id = c->pair, .generation = c->generation};
+
+	if (waits == SL_READY) {
+		c->ret_flipped = 1;
+		sl_count(SL_FLIP_ARM, 0);
+	} else if (waits) {
+		sl_count(waits, 0);
+	}
+	if (c->op == SL_CONTROL_FAIL && !c->ret) {
+		sl_count(SL_FAILED, 0);
+		sl_tell(&f, SL_EVENT_FAILED);
+	}
+}
+
+SL_INLINE int sl_control_act(struct sl_control *c, struct sl_flow_pair *pair, int *ret_waits)
+{
+	switch (c->op) {
+	case SL_CONTROL_WATCH:
+		return sl_set_up(c, pair);
+	case SL_CONTROL_ARM:
+	case SL_CONTROL_DISARM:
+	case SL_CONTROL_KILL:
+	case SL_CONTROL_FAIL:
+		return sl_change_state(c, pair, ret_waits);
+	case SL_CONTROL_RELEASE:
+		if (pair->generation != c->generation)
+			return -ESTALE;
+		sl_release(c, pair);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+SL_INLINE void sl_control_run(struct sl_control *c)
+{
+	__u32 id = c->pair;
+	struct sl_flow_pair *pair = bpf_map_lookup_elem(&pairs, &id);
+	int waits = 0;
+
+	c->ret_flipped = 0;
+	c->ret_refusal = SL_REFUSE_NONE;
+	if (!pair) {
+		c->ret = -ENOENT;
+		return;
+	}
+	c->ret = sl_control_act(c, pair, &waits);
+	c->ret_state = pair->state;
+	c->ret_flags = pair->flags;
+	sl_report(c, pair, waits);
+}
+
+#endif

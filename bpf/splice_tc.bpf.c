@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The packet engine at the tc ingress hook: tcx (Linux 6.6) or clsact. Works on whole GSO
+ * super-packets and leaves checksum offload alone. What isn't ours goes to the next program. */
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "track.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Makes the headers linear. Most packets have them so, or are no longer than what is linear. */
+SL_INLINE int pull_headers(struct __sk_buff *ctx)
+{
+	__u32 linear = ctx->data_end - ctx->data;
+	__u32 want = ctx->len < SL_HEADERS_MAX ? ctx->len : SL_HEADERS_MAX;
+
+	return linear >= want || !bpf_skb_pull_data(ctx, want);
+}
+
+/* Global, so that it is verified by itself. */
+__attribute__((noinline)) int sl_parse_tc(struct __sk_buff *ctx, struct sl_packet *p)
+{
+	if (!p || !pull_headers(ctx))
+		return 0;
+	/* clang 14 shares ctx + offset with the loads before the pull; the verifier of Linux 6.18
+	 * and older refuses a context pointer with an offset. */
+	SL_OPAQUE(ctx);
+	return sl_packet_parse(p, (void *)(long)ctx->data, (void *)(long)ctx->data_end, ctx->len) &&
+	       p->frame_len <= ctx->len;
+}
+
+/* The kernel holds the outer VLAN tag apart from the frame. */
+SL_INLINE int note_arrival(struct __sk_buff *ctx, const struct sl_packet *p, struct sl_arrival *ret)
+{
+	ret->eth = (void *)(long)ctx->data;
+	ret->ifindex = ctx->ifindex;
+	ret->tag[0] = p->tag[0];
+	ret->tag[1] = p->tag[1];
+	ret->tagging = p->tagging;
+	if (!ctx->vlan_present)
+		return 1;
+	ret->tag[1] = p->tag[0];
+	ret->tag[0] = sl_hton16(ctx->vlan_tci);
+	ret->tagging =
+		(p->tags + 1) | (ctx->vlan_proto == sl_hton16(ETH_P_8021AD) ? SL_TAG_SERVICE : 0);
+	return p->tags < 2;
+}
+
+SL_INLINE int load_options(struct __sk_buff *ctx, struct sl_packet *p, struct sl_options *o)
+{
+	__u32 len = p->options_len;
+
+	if (p->layout != SL_OPTS_SLOW)
+		return 1;
+	if (len < 1 || len > SL_OPTIONS_MAX)
+		return 0;
+	if (bpf_skb_load_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes, len))
+		return 0;
+	o->len = len;
+	sl_options_scan(o);
+	p->has_ts = o->has_ts;
+	p->tsval = sl_option_get32(o, o->ts + 2);
+	return !o->bad;
+}
+
+/* The kernel knows what the checksum field holds: the whole sum, or the pseudo header's. */
+SL_INLINE long update_checksums(struct __sk_buff *ctx, const struct sl_packet *p,
+				const struct sl_sums *sums)
+{
+	__u32 at = p->l4_at + __builtin_offsetof(struct tcphdr, check);
+	long error;
+
+	if (p->version == 6)
+		bpf_csum_update(ctx, sl_sum_fold32(sums->ip));
+	error = bpf_l4_csum_replace(ctx, at, 0, sl_sum_fold32(sums->pseudo), BPF_F_PSEUDO_HDR);
+	if (!error)
+		error = bpf_l4_csum_replace(ctx, at, 0, sl_sum_fold32(sums->tcp), 0);
+	return error;
+}
+
+SL_INLINE long set_outer_tag(struct __sk_buff *ctx, const struct sl_leg *to)
+{
+	__be16 tci = sl_hton16(ctx->vlan_tci), retagged = sl_retag(tci, to->tag[0]);
+	__be16 proto = ctx->vlan_proto;
+	long error;
+
+	if (retagged == tci)
+		return 0;
+	error = bpf_skb_vlan_pop(ctx);
+	return error ? error : bpf_skb_vlan_push(ctx, proto, sl_ntoh16(retagged));
+}
+
+/* Afterwards no pointer into the packet is valid. */
+SL_INLINE long change(struct __sk_buff *ctx, const struct sl_packet *p, struct sl_options *o,
+		      const struct sl_found *f, __u32 *ret_notes)
+{
+	struct sl_change c = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.from = f->from,
+		.to = f->to,
+		.timestamps = f->pair->flags & SL_PAIR_TIMESTAMPS,
+	};
+	long error = 0;
+
+	if (!sl_rewrite(p, &c) || !sl_rewrite_link(p, &c, ctx->vlan_present))
+		return -EINVAL;
+	*ret_notes = c.notes;
+	if (p->layout == SL_OPTS_SLOW) {
+		sl_rewrite_slow_options(o, &c);
+		error = bpf_skb_store_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes,
+					    sl_options_bound(o->len), 0);
+	}
+	if (!error)
+		error = update_checksums(ctx, p, &c.sums);
+	if (!error && ctx->vlan_present)
+		error = set_outer_tag(ctx, f->to);
+	return error;
+}
+
+SL_INLINE int send(const struct sl_packet *p, const struct sl_leg *to)
+{
+	switch (to->output) {
+	case SL_OUT_PEER:
+		sl_count(SL_SENT_PEER, p->payload_len);
+		return bpf_redirect_peer(to->ifindex, 0);
+	case SL_OUT_NEIGH:
+		sl_count(SL_SENT_NEIGH, p->payload_len);
+		return bpf_redirect_neigh(to->ifindex, NULL, 0, 0);
+	case SL_OUT_UP:
+		sl_count(SL_SENT_UP, p->payload_len);
+		return TC_ACT_OK;
+	default:
+		sl_count(SL_SENT, p->payload_len);
+		return bpf_redirect(to->ifindex, 0);
+	}
+}
+
+SEC("tc")
+int sl_splice_tc(struct __sk_buff *ctx)
+{
+	struct sl_options options = {0};
+	struct sl_packet p = {0};
+	struct sl_arrival arrival;
+	enum sl_action action;
+	struct sl_found found;
+	__u32 notes;
+	long error;
+
+	if (!sl_parse_tc(ctx, &p) || !sl_find(&p, &found) || !note_arrival(ctx, &p, &arrival) ||
+	    (void *)(arrival.eth + 1) > (void *)(long)ctx->data_end)
+		return TC_ACT_UNSPEC;
+	if (!load_options(ctx, &p, &options)) {
+		sl_count(SL_DROP_OPTIONS, p.payload_len);
+		return TC_ACT_SHOT;
+	}
+	action = sl_decide(&p, &found, &arrival);
+	if (action != SL_SEND)
+		return action == SL_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	error = change(ctx, &p, &options, &found, &notes);
+	if (error) {
+		sl_fail(&p, &found, error);
+		return TC_ACT_SHOT;
+	}
+	sl_account(&p, &found, notes);
+	return send(&p, found.to);
+}

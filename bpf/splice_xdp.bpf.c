@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The packet engine at XDP: before the stack sees a packet. For devices with native XDP and high
+ * rates of small packets. TCP checksums must be complete here: a device that lets senders leave
+ * them to it (veth) needs its transmit checksum offload off. What isn't ours is XDP_PASS. */
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "track.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Global, so that it is verified by itself. Headers must be in the first buffer of a frame; all
+ * drivers do that. */
+__attribute__((noinline)) int sl_parse_xdp(struct xdp_md *ctx, struct sl_packet *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	return p && sl_packet_parse(p, data, end, end - data) &&
+	       (p->frame_len <= end - data || p->frame_len <= bpf_xdp_get_buff_len(ctx));
+}
+
+/* A tag that the device stripped can't be seen here: such devices need rxvlan off. */
+SL_INLINE void note_arrival(struct xdp_md *ctx, const struct sl_packet *p, struct sl_arrival *ret)
+{
+	ret->eth = (void *)(long)ctx->data;
+	ret->ifindex = ctx->ingress_ifindex;
+	ret->tag[0] = p->tag[0];
+	ret->tag[1] = p->tag[1];
+	ret->tagging = p->tagging;
+}
+
+SL_INLINE int load_options(struct xdp_md *ctx, struct sl_packet *p, struct sl_options *o)
+{
+	__u32 len = p->options_len;
+
+	if (p->layout != SL_OPTS_SLOW)
+		return 1;
+	if (len < 1 || len > SL_OPTIONS_MAX)
+		return 0;
+	if (bpf_xdp_load_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes, len))
+		return 0;
+	o->len = len;
+	sl_options_scan(o);
+	p->has_ts = o->has_ts;
+	p->tsval = sl_option_get32(o, o->ts + 2);
+	return !o->bad;
+}
+
+SL_INLINE long change(struct xdp_md *ctx, const struct sl_packet *p, struct sl_options *o,
+		      const struct sl_found *f, __u32 *ret_notes)
+{
+	struct sl_change c = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.from = f->from,
+		.to = f->to,
+		.timestamps = f->pair->flags & SL_PAIR_TIMESTAMPS,
+	};
+	struct tcphdr *tcp = (void *)c.data + (p->l4_at & 127);
+
+	if (!sl_rewrite(p, &c) || !sl_rewrite_link(p, &c, 0) || (void *)(tcp + 1) > c.end)
+		return -EINVAL;
+	*ret_notes = c.notes;
+	if (p->layout == SL_OPTS_SLOW)
+		sl_rewrite_slow_options(o, &c);
+	tcp->check = sl_csum_update(tcp->check, c.sums.pseudo + c.sums.tcp);
+	if (p->layout != SL_OPTS_SLOW)
+		return 0;
+	return bpf_xdp_store_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes,
+				   sl_options_bound(o->len));
+}
+
+SL_INLINE int send(struct xdp_md *ctx, const struct sl_packet *p, const struct sl_leg *to)
+{
+	if (to->output == SL_OUT_UP) {
+		sl_count(SL_SENT_UP, p->payload_len);
+		return XDP_PASS;
+	}
+	sl_count(SL_SENT, p->payload_len);
+	return to->ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(to->ifindex, 0);
+}
+
+SEC("xdp.frags")
+int sl_splice_xdp(struct xdp_md *ctx)
+{
+	struct sl_options options = {0};
+	struct sl_packet p = {0};
+	struct sl_arrival arrival;
+	enum sl_action action;
+	struct sl_found found;
+	__u32 notes;
+	long error;
+
+	if (!sl_parse_xdp(ctx, &p) || !sl_find(&p, &found))
+		return XDP_PASS;
+	note_arrival(ctx, &p, &arrival);
+	if ((void *)(arrival.eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_PASS;
+	if (!load_options(ctx, &p, &options)) {
+		sl_count(SL_DROP_OPTIONS, p.payload_len);
+		return XDP_DROP;
+	}
+	action = sl_decide(&p, &found, &arrival);
+	if (action != SL_SEND)
+		return action == SL_DROP ? XDP_DROP : XDP_PASS;
+	error = change(ctx, &p, &options, &found, &notes);
+	if (error) {
+		sl_fail(&p, &found, error);
+		return XDP_DROP;
+	}
+	sl_account(&p, &found, notes);
+	return send(ctx, &p, found.to);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef SLUICE_BPF_TRACK_H
+#define SLUICE_BPF_TRACK_H
+
+/* The life of a spliced pair: ACTIVE, CLOSED. What is refused, and when it has ended.
+ *
+ * The endpoints make RFC 5961's exact checks themselves, as they see translated numbers. What is
+ * checked here protects the pair's own state, and lets nothing through that a receiver could not
+ * want: a segment must touch [una - leeway, edge + leeway] of its receiver, an ACK must lie in
+ * [highest ACK - leeway, highest byte sent + leeway]. leeway is the largest window that the proxy's
+ * socket can have offered on that leg: what the peer may still believe after the flip.
+ *
+ * end, ack, edge and the counters are written without the lock. Two packets of one direction on two
+ * CPUs at once may lose an update: the maxima are renewed by the next packet, and leeway covers it
+ * meanwhile; a counter may miss a packet. */
+
+#include "handover.h"
+
+/* Window scales beyond make the leeway no larger: 16 MB. */
+#define SL_LEEWAY_SCALE_MAX 8
+
+SL_INLINE __u32 sl_leeway(const struct sl_leg *from)
+{
+	__u8 scale = from->local_wscale;
+
+	return 65535u << (scale < SL_LEEWAY_SCALE_MAX ? scale : SL_LEEWAY_SCALE_MAX);
+}
+
+/* The receiver's next expected byte, in the sender's numbers. */
+SL_INLINE __u32 sl_una(const struct sl_leg *from, const struct sl_leg *to)
+{
+	return to->ack - sl_seq_add(from, to);
+}
+
+/* The end of what `to` has sent, in the numbers that `from` acknowledges. */
+SL_INLINE __u32 sl_sent(const struct sl_leg *from, const struct sl_leg *to)
+{
+	return to->end + sl_seq_add(to, from);
+}
+
+SL_INLINE int sl_in_window(const struct sl_packet *p, const struct sl_leg *from,
+			   const struct sl_leg *to)
+{
+	__u32 una = sl_una(from, to), edge = to->edge - sl_seq_add(from, to);
+	__u32 leeway = sl_leeway(from);
+
+	return !sl_after(una - leeway, p->seq) && !sl_after(p->seq_end, edge + leeway);
+}
+
+SL_INLINE int sl_is_sane_ack(const struct sl_packet *p, const struct sl_leg *from,
+			     const struct sl_leg *to)
+{
+	__u32 leeway = sl_leeway(from);
+
+	return !(p->flags & SL_TCP_ACK) || (!sl_after(from->ack - leeway, p->ack) &&
+					    !sl_after(p->ack, sl_sent(from, to) + leeway));
+}
+
+/* Keeps the maxima. An ACK of what has not been seen is noted up to what has. */
+SL_INLINE void sl_advance(const struct sl_packet *p, struct sl_leg *from, const struct sl_leg *to)
+{
+	__u32 edge = p->ack + ((__u32)p->window << (from->peer_wscale & 15));
+	__u32 sent = sl_sent(from, to);
+	__u32 ack = sl_after(p->ack, sent) ? sent : p->ack;
+
+	if (sl_after(p->seq_end, from->end) && !(p->flags & SL_TCP_RST))
+		from->end = p->seq_end;
+	if (!(p->flags & SL_TCP_ACK))
+		return;
+	if (sl_after(ack, from->ack))
+		from->ack = ack;
+	if (sl_after(edge, from->edge))
+		from->edge = edge;
+}
+
+/* An RST in the window is sent on, and its receiver decides (RFC 5961, 3.2). The pair ends only by
+ * one that the receiver will believe: at what it expects, or after all that was sent. */
+SL_INLINE void sl_reset(const struct sl_packet *p, const struct sl_found *f)
+{
+	struct sl_flow_pair *pair = f->pair;
+	int first = 0;
+
+	if (p->seq != f->from->end && p->seq != sl_una(f->from, f->to)) {
+		sl_count(SL_RST_INEXACT, 0);
+		return;
+	}
+	bpf_spin_lock(&pair->lock);
+	if (pair->state == SL_FLOW_ACTIVE) {
+		pair->state = SL_FLOW_CLOSED;
+		f->from->flags |= SL_LEG_RST;
+		first = 1;
+	}
+	bpf_spin_unlock(&pair->lock);
+	if (first) {
+		sl_count(SL_CLOSED_RST, 0);
+		sl_tell(f, SL_EVENT_RESET);
+	}
+}
+
+/* Under the lock. True if this packet closes the pair. */
+SL_INLINE int sl_note_fins(const struct sl_packet *p, struct sl_flow_pair *pair,
+			   struct sl_leg *from, struct sl_leg *to)
+{
+	if (p->flags & SL_TCP_FIN && !(from->flags & SL_LEG_FIN_ACKED)) {
+		from->fin_end = p->seq_end;
+		from->flags |= SL_LEG_FIN;
+	}
+	if (to->flags & SL_LEG_FIN && p->flags & SL_TCP_ACK &&
+	    !sl_after(to->fin_end, p->ack - sl_seq_add(to, from)))
+		to->flags |= SL_LEG_FIN_ACKED;
+	if (pair->state != SL_FLOW_ACTIVE || !(from->flags & to->flags & SL_LEG_FIN_ACKED))
+		return 0;
+	pair->state = SL_FLOW_CLOSED;
+	return 1;
+}
+
+SL_INLINE void sl_finish(const struct sl_packet *p, const struct sl_found *f)
+{
+	struct sl_flow_pair *pair = f->pair;
+	int closed;
+
+	bpf_spin_lock(&pair->lock);
+	closed = sl_note_fins(p, pair, f->from, f->to);
+	bpf_spin_unlock(&pair->lock);
+	if (closed) {
+		sl_count(SL_CLOSED_FIN, 0);
+		sl_tell(f, SL_EVENT_CLOSED);
+	}
+}
+
+/* A lingering pair: whether the packet is an ACK for the old socket alone. Notes the end of it. */
+SL_INLINE int sl_linger(const struct sl_packet *p, const struct sl_found *f)
+{
+	struct sl_flow_pair *pair = f->pair;
+	int drained = 0;
+
+	bpf_spin_lock(&pair->lock);
+	if (!(pair->flags & SL_PAIR_DRAINED) && sl_is_drained(pair)) {
+		pair->flags |= SL_PAIR_DRAINED;
+		drained = 1;
+	}
+	bpf_spin_unlock(&pair->lock);
+	if (drained)
+		sl_tell(f, SL_EVENT_DRAINED);
+	return !drained && sl_after(f->from->wseq, p->ack) && !p->payload_len &&
+	       !(p->flags & (SL_TCP_FIN | SL_TCP_RST));
+}
+
+/* A SYN on a spliced pair. In the middle of its life the receiver answers with a challenge ACK (RFC
+ * 5961, 4), so it is sent on; after it, the tuple is being used anew. */
+SL_INLINE enum sl_action sl_syn(const struct sl_packet *p, const struct sl_found *f)
+{
+	struct sl_flow_pair *pair = f->pair;
+	int reused = 0;
+
+	if (p->flags & SL_TCP_ACK || pair->state != SL_FLOW_CLOSED)
+		return SL_SEND;
+	bpf_spin_lock(&pair->lock);
+	if (pair->state == SL_FLOW_CLOSED) {
+		pair->state = SL_FLOW_DEAD;
+		reused = 1;
+	}
+	bpf_spin_unlock(&pair->lock);
+	sl_count(SL_PASS_REUSED, 0);
+	if (reused)
+		sl_tell(f, SL_EVENT_DEAD);
+	return SL_PASS;
+}
+
+/* A packet of an ACTIVE or CLOSED pair. */
+SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_found *f)
+{
+	struct sl_flow_pair *pair = f->pair;
+	struct sl_leg *from = f->from, *to = f->to;
+
+	if (p->flags & SL_TCP_SYN)
+		return sl_syn(p, f);
+	if (!sl_in_window(p, from, to)) {
+		sl_count(SL_DROP_WINDOW, p->payload_len);
+		return SL_DROP;
+	}
+	if (!sl_is_sane_ack(p, from, to)) {
+		sl_count(SL_DROP_ACK, p->payload_len);
+		return SL_DROP;
+	}
+	if (p->flags & SL_TCP_RST)
+		sl_reset(p, f);
+	sl_advance(p, from, to);
+	if (!(pair->flags & SL_PAIR_DRAINED) && sl_linger(p, f)) {
+		sl_count(SL_PASS_LINGER, 0);
+		return SL_PASS;
+	}
+	if (p->flags & SL_TCP_FIN || (to->flags & (SL_LEG_FIN | SL_LEG_FIN_ACKED)) == SL_LEG_FIN)
+		sl_finish(p, f);
+	return SL_SEND;
+}
+
+/* Decides about a packet of a pair. */
+SL_INLINE enum sl_action sl_decide(const struct sl_packet *p, const struct sl_found *f,
+				   const struct sl_arrival *a)
+{
+	__u8 state = f->pair->state;
+	int active = state == SL_FLOW_ACTIVE || state == SL_FLOW_CLOSED;
+
+	if (!active) {
+		sl_watch(p, f, a, &active);
+		if (!active)
+			return SL_PASS;
+	}
+	if (p->ttl < 2) {
+		sl_count(SL_DROP_TTL, p->payload_len);
+		return SL_DROP;
+	}
+	return sl_track(p, f);
+}
+
+/* Accounts a packet that is sent on. */
+SL_INLINE void sl_account(const struct sl_packet *p, const struct sl_found *f, __u32 notes)
+{
+	f->from->packets++;
+	f->from->bytes += p->payload_len;
+	f->pair->last_ms = bpf_ktime_get_coarse_ns() / 1000000;
+	if (notes & SL_REWRITE_CLAMPED)
+		sl_count(SL_WINDOW_CLAMPED, 0);
+	if (notes & SL_REWRITE_RAISED)
+		sl_count(SL_WINDOW_RAISED, 0);
+}
+
+/* The kernel refused to change a packet whose headers it has let us parse. It is dropped, which TCP
+ * repairs. Lack of memory passes; anything else would repeat itself for ever, so the pair is given
+ * up: its packets go to the stack, which has no socket for them and resets both ends. */
+SL_INLINE void sl_fail(const struct sl_packet *p, const struct sl_found *f, long error)
+{
+	struct sl_flow_pair *pair = f->pair;
+	int first = 0;
+
+	sl_count(SL_DROP_REWRITE, p->payload_len);
+	if (error == -ENOMEM)
+		return;
+	bpf_spin_lock(&pair->lock);
+	if (pair->generation == f->generation && pair->state == SL_FLOW_ACTIVE) {
+		pair->state = SL_FLOW_DEAD;
+		first = 1;
+	}
+	bpf_spin_unlock(&pair->lock);
+	if (first) {
+		sl_count(SL_FAILED, 0);
+		sl_tell(f, SL_EVENT_FAILED);
+	}
+}
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "harness.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include "base/util.h"
+
+const struct hook hooks[2] = {
+	{"tc", "splice_tc", {-1, TC_ACT_OK}, TC_ACT_SHOT, {TC_ACT_REDIRECT, TC_ACT_REDIRECT}},
+	{"xdp", "splice_xdp", {XDP_PASS, XDP_PASS}, XDP_DROP, {XDP_TX, XDP_REDIRECT}},
+};
+
+static struct sl_event last_event;
+
+int harness_open(struct harness *h, uint32_t slots)
+{
+	int r;
+
+	snprintf(h->folder, sizeof(h->folder), "/sys/fs/bpf/sluice-test-%d", getpid());
+	r = sl_loader_load(h->folder, slots);
+	if (!r)
+		r = sl_pins_open(h->folder, &h->pins);
+	if (r) {
+		printf("1..0 # SKIP BPF programs can't be loaded here: %s\n", strerror(-r));
+		sl_loader_unload(h->folder);
+		return r;
+	}
+	for (size_t i = 0; i < SL_ARRAY_SIZE(hooks); i++)
+		h->program[i] = sl_pin_open(h->folder, hooks[i].program);
+	return 0;
+}
+
+void harness_close(struct harness *h)
+{
+	sl_pins_close(&h->pins);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(hooks); i++)
+		h->program[i] = sl_close(h->program[i]);
+	sl_loader_unload(h->folder);
+}
+
+static void die(const char *what)
+{
+	printf("Bail out! %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len,
+		    .data_out = frame, .data_size_out = FRAME_MAX, .repeat = 1);
+	const struct hook *k = &hooks[hook];
+	int verdict;
+
+	if (bpf_prog_test_run_opts(h->program[hook], &opts))
+		die("BPF_PROG_TEST_RUN");
+	verdict = opts.retval;
+	if (verdict == k->passed[0] || verdict == k->passed[1])
+		return PASSED;
+	if (verdict == k->dropped)
+		return DROPPED;
+	if (verdict != k->sent[0] && verdict != k->sent[1])
+		die("an unknown verdict");
+	return SENT;
+}
+
+struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)
+{
+	struct sl_flow_pair pair;
+
+	if (bpf_map_lookup_elem(h->pins.pairs, &id, &pair))
+		die("pairs");
+	return pair;
+}
+
+void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct sl_leg *l = &pair->leg[i];
+		struct sl_flow flow = {.pair = id, .generation = pair->generation, .leg = i};
+		struct sl_flow_key key = {.sport = l->peer_port, .dport = l->local_port};
+
+		memcpy(key.src, l->peer, 16);
+		memcpy(key.dst, l->local, 16);
+		if (bpf_map_update_elem(h->pins.flows, &key, &flow, BPF_ANY))
+			die("flows");
+	}
+	if (bpf_map_update_elem(h->pins.pairs, &id, pair, BPF_ANY))
+		die("pairs");
+}
+
+uint64_t harness_count(struct harness *h, enum sl_reason reason)
+{
+	struct sl_counter c;
+
+	if (sl_pins_counter(&h->pins, reason, &c))
+		die("counters");
+	return c.packets;
+}
+
+static int take_event(void *arg, void *data, size_t size)
+{
+	last_event = *(struct sl_event *)data;
+	return 1; /* ends this round of consuming */
+}
+
+bool harness_event(struct harness *h, struct sl_event *ret)
+{
+	struct ring_buffer *ring = ring_buffer__new(h->pins.events, take_event, NULL, NULL);
+	int n;
+
+	if (!ring)
+		die("events");
+	last_event = (struct sl_event){0};
+	n = ring_buffer__consume(ring);
+	ring_buffer__free(ring);
+	*ret = last_event;
+	return n > 0;
+}
+
+int harness_control(struct harness *h, enum sl_control_op op, uint32_t id,
+		    const struct sl_flow_pair *pair, uint8_t flags, struct sl_control *ret)
+{
+	struct sl_control c = {
+		.pair = id, .generation = pair->generation, .op = op, .flags = flags};
+
+	for (int i = 0; i < 2; i++) {
+		const struct sl_leg *l = &pair->leg[i];
+		struct sl_control_leg *to = &c.leg[i];
+
+		memcpy(to->peer, l->peer, 16);
+		memcpy(to->local, l->local, 16);
+		to->peer_port = l->peer_port;
+		to->local_port = l->local_port;
+		to->exp = l->exp;
+		to->wseq = l->wseq;
+		to->options = l->flags & 0xff00;
+		to->peer_wscale = l->peer_wscale;
+		to->local_wscale = l->local_wscale;
+		to->output = l->output;
+	}
+	if (sl_pins_control(&h->pins, &c))
+		die("control");
+	if (ret)
+		*ret = c;
+	return c.ret;
+}
