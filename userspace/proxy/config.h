@@ -2,9 +2,10 @@
 #ifndef SLUICE_PROXY_CONFIG_H
 #define SLUICE_PROXY_CONFIG_H
 
-/* The configuration: a YAML file, read strictly into one immutable, reference-counted object.
- * Unknown keys, wrong types, repeated keys, values out of range and dangling names are errors with
- * file:line:column and what was expected. Keys and defaults are documented in docs/operations.md. */
+/* The configuration: a YAML file, read strictly into one object that doesn't change afterwards.
+ * Unknown keys, wrong types, repeated keys, values out of range and names used twice are errors with
+ * file:line:column and what was expected. Keys, ranges and defaults are documented in
+ * docs/sluice.yaml.md. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,24 +29,24 @@ struct sl_splice_config {
 };
 
 struct sl_limits_config {
-	uint32_t connections;            /* client connections of the process, 50000 */
+	uint32_t connections;		 /* client connections of the process, 50000 */
 	uint32_t connections_per_source; /* per source address (IPv6: per /64), 0: no limit; 0 */
-	uint32_t head;                   /* bytes of a request or response head, 16k; 1k..64k */
-	uint32_t start_line;             /* 8k; at most head */
-	uint16_t headers;                /* fields, 100; 1..256 */
-	uint64_t body;                   /* request body bytes, 0: no limit; 0 */
-	uint64_t memory;                 /* bytes of buffers of the process, 1g */
+	uint32_t head;			 /* bytes of a request or response head, 16k; 1k..64k */
+	uint32_t start_line;		 /* 256..head; 8k, or head if that is less */
+	uint32_t headers;		 /* fields, 100; 1..256 */
+	uint64_t body;			 /* request body bytes, 0: no limit; 0 */
+	uint64_t memory;		 /* bytes of buffers of the process, 1g */
 };
 
-/* Milliseconds; every one is at least 1. */
+/* Milliseconds; every one is at least 1 and at most a day (tunnel: 30 days). */
 struct sl_timeouts_config {
 	uint32_t header;   /* whole request head, from its first byte (or from accept), 10s */
-	uint32_t body;     /* no progress of a body in either direction, 30s */
-	uint32_t idle;     /* keep-alive connection without a request, 60s */
+	uint32_t body;	   /* no progress of a body in either direction, 30s */
+	uint32_t idle;	   /* keep-alive connection without a request, 60s */
 	uint32_t connect;  /* upstream connect, names included, 5s */
 	uint32_t upstream; /* from request sent to response head, 30s */
 	uint32_t tunnel;   /* tunnel without a byte either way, 1h */
-	uint32_t drain;    /* bound on the drain after TERM, 30s */
+	uint32_t drain;	   /* bound on the drain after TERM, 30s */
 };
 
 enum sl_access_log_format {
@@ -71,38 +72,38 @@ enum sl_forwarded {
 };
 
 struct sl_listener_config {
-	char *name;
-	struct sl_addr listen;
+	char *name;	       /* unique; letters, digits, ._- */
+	struct sl_addr listen; /* port not 0; unique among the listeners, and not metrics */
 	enum sl_listener_mode mode;
-	struct sl_acl *acl;        /* NULL: the defaults alone */
-	char *auth_basic;          /* path of the users file, NULL: no authentication */
+	struct sl_acl *acl;	     /* NULL: the defaults alone */
+	char *auth_basic;	     /* path of the users file, NULL: no authentication */
 	enum sl_forwarded forwarded; /* none */
-	bool forwarded_trust;      /* keep and append to what the client sent (else replace); false */
-	uint32_t connections;      /* 0: the global limit alone */
+	bool forwarded_trust; /* keep and append to what the client sent (else replace); false */
+	uint32_t connections; /* 0: the global limit alone */
 	enum sl_splice_choice splice; /* the global choice unless given */
-	unsigned line, column;     /* where the listener stands in the file */
+	unsigned line, column;	      /* where the listener stands in the file */
 };
 
 struct sl_resolver_config {
 	char **servers; /* "address" or "address:port", NULL-terminated; NULL: /etc/resolv.conf */
-	uint32_t timeout_ms;  /* per try, 2s */
-	uint32_t tries;       /* 2 */
-	uint32_t cache;       /* names, 4096 */
+	uint32_t timeout_ms;	  /* per try, 2s */
+	uint32_t tries;		  /* 2 */
+	uint32_t cache;		  /* names, 4096; 0: none */
 	uint32_t negative_ttl_ms; /* most that a negative answer is kept, 10s */
-	uint32_t max_ttl_ms;  /* most that a positive answer is kept, 1h */
+	uint32_t max_ttl_ms;	  /* most that a positive answer is kept, 1h */
 };
 
 struct sl_pool_config {
-	uint32_t idle;            /* idle upstream connections per worker, 64 */
+	uint32_t idle;		  /* idle upstream connections per worker, 64 */
 	uint32_t idle_timeout_ms; /* 30s */
 };
 
 struct sl_config {
-	char *file; /* NULL: built-in defaults */
-	uint32_t workers; /* 0: one per CPU the process may use (auto) */
-	char *admin;      /* socket path, /run/sluice/admin.sock */
+	char *file;		/* NULL: built-in defaults */
+	uint32_t workers;	/* 1..256; 0: one per CPU the process may use (auto) */
+	char *admin;		/* socket path, at most 107 bytes, /run/sluice/admin.sock */
 	struct sl_addr metrics; /* AF_UNSPEC: off; 127.0.0.1:9145 */
-	char *via;        /* pseudonym in Via and in our own authority, "sluice" */
+	char *via;		/* pseudonym in Via and in our own authority, "sluice" */
 	enum sl_log_level log_level;
 	struct sl_splice_config splice;
 	struct sl_limits_config limits;

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_CONFIG_ACL_H
+#define SLUICE_PROXY_CONFIG_ACL_H
+
+/* Reads a list of access rules into the `struct sl_acl *` at k->offset. */
+
+#include "proxy/config_yaml.h"
+
+int sl_config_read_acl(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object);
+
+#endif
