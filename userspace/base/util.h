@@ -22,9 +22,9 @@
 
 #define sl_max(a, b)                                                                               \
 	({                                                                                         \
-		__typeof__(a) _a = (a);                                                            \
-		__typeof__(b) _b = (b);                                                            \
-		_a > _b ? _a : _b;                                                                 \
+		__typeof__(a) _c = (a);                                                            \
+		__typeof__(b) _d = (b);                                                            \
+		_c > _d ? _c : _d;                                                                 \
 	})
 
 #define SL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

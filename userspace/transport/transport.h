@@ -27,8 +27,8 @@ enum sl_stream_event {
 	SL_CONNECTED = 1 << 0, /* connect() finished; error is 0 or its errno */
 	SL_READABLE = 1 << 1,  /* bytes or end of input may be there */
 	SL_WRITABLE = 1 << 2,
-	SL_HANGUP = 1 << 3,    /* the peer sent FIN (bytes may still be there to read), or RST */
-	SL_ERROR = 1 << 4,     /* the stream is broken; error holds the errno */
+	SL_HANGUP = 1 << 3, /* the peer sent FIN (bytes may still be there to read), or RST */
+	SL_ERROR = 1 << 4, /* the stream is broken; read() gives what had arrived, then the errno */
 };
 
 /* One end of a TCP connection. Owned by whoever accepted or connected it, until close(). */
@@ -38,8 +38,9 @@ struct sl_stream {
 	/* The owner's callback; it may call close() on its own stream. */
 	void (*on_event)(struct sl_stream *s, unsigned events);
 	void *owner;
-	struct sl_addr local, peer;
-	int error; /* positive errno after SL_ERROR or a failed SL_CONNECTED */
+	struct sl_addr local; /* as far as known without asking; endpoint() tells for sure */
+	struct sl_addr peer;
+	int error; /* positive errno after a failed SL_CONNECTED */
 };
 
 /* A listening point. Owned by the transport; ended by unlisten(). */
@@ -57,20 +58,20 @@ struct sl_acceptor {
 
 struct sl_listen_options {
 	struct sl_addr addr;
-	int backlog;     /* capped by the system */
-	int mss;         /* TCP_MAXSEG to announce at most, 0: the system's */
+	int backlog;	 /* capped by the system */
+	int mss;	 /* TCP_MAXSEG to announce at most, 0: the system's */
 	bool reuse_port; /* one of several workers on the same address */
 };
 
 struct sl_connect_options {
 	struct sl_addr addr;
 	struct sl_addr source; /* AF_UNSPEC: any. A port other than 0 is bound exactly. */
-	int mss;               /* as above */
+	int mss;	       /* as above */
 };
 
 enum sl_close_how {
 	SL_CLOSE_GRACEFUL, /* unsent bytes and FIN still go out; unread input may turn it into RST */
-	SL_CLOSE_RESET,    /* RST now */
+	SL_CLOSE_RESET,	   /* RST now */
 	SL_CLOSE_SILENT,   /* nothing goes out: a packet engine carries the connection on */
 };
 
@@ -81,9 +82,7 @@ struct sl_endpoint {
 	bool tcp_known;
 	bool sack, timestamps, ecn;
 	uint8_t snd_wscale, rcv_wscale;
-	uint16_t mss;       /* largest segment that may be sent */
-	uint32_t snd_nxt;   /* next sequence number to send */
-	uint32_t rcv_nxt;   /* next sequence number expected and consumed */
+	uint16_t mss; /* largest segment that may be sent */
 };
 
 struct sl_transport_ops {

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Kernel TCP. Every stream is registered once, edge-triggered for both directions, so that a stream's
+ * life costs two epoll_ctl(2) calls at most. Accepting is level-triggered and budgeted: a flood of new
+ * connections can't keep established ones waiting, and what the budget leaves is there at the next
+ * turn. When a resource is missing (EMFILE, ENFILE, ENOBUFS, ENOMEM, or the stream limit), accepting
+ * pauses for a moment: connections wait in the backlog instead of waking us in vain.
+ *
+ * It does not retry, time out or buffer: that is its user's. */
+
+#include "transport/socket.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/slab.h"
+#include "base/util.h"
+
+#define ACCEPT_BUDGET	64
+#define ACCEPT_PAUSE_MS 50
+
+struct socket_transport {
+	struct sl_transport base;
+	struct sl_slab streams;
+};
+
+struct socket_stream {
+	struct sl_stream base;
+	struct sl_io io;
+	bool connecting;
+	bool finished; /* FIN sent */
+	struct sl_task release;
+};
+
+struct socket_acceptor {
+	struct sl_acceptor base;
+	struct socket_transport *transport;
+	struct sl_io io;
+	struct sl_timer resume;
+};
+
+static const struct sl_transport_ops socket_ops;
+
+static struct socket_transport *to_transport(struct sl_transport *t)
+{
+	return sl_container_of(t, struct socket_transport, base);
+}
+
+static struct socket_stream *to_stream(struct sl_stream *s)
+{
+	return sl_container_of(s, struct socket_stream, base);
+}
+
+size_t sl_socket_stream_bytes(void)
+{
+	return sizeof(struct socket_stream);
+}
+
+int sl_socket_transport_new(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret)
+{
+	struct socket_transport *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->base = (struct sl_transport){.ops = &socket_ops, .loop = loop};
+	sl_slab_init(&t->streams, "streams", sizeof(struct socket_stream), streams);
+	*ret = &t->base;
+	return 0;
+}
+
+static void socket_destroy(struct sl_transport *transport)
+{
+	if (!transport)
+		return;
+	sl_slab_destroy(&to_transport(transport)->streams);
+	free(transport);
+}
+
+/* --- streams --- */
+
+static void connect_event(struct socket_stream *s)
+{
+	socklen_t len = sizeof(s->base.error);
+
+	s->connecting = false;
+	if (getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &s->base.error, &len) < 0)
+		s->base.error = errno;
+	s->base.on_event(&s->base, SL_CONNECTED | (s->base.error ? SL_ERROR : SL_WRITABLE));
+}
+
+static void stream_event(struct sl_io *io, uint32_t events)
+{
+	struct socket_stream *s = sl_container_of(io, struct socket_stream, io);
+	unsigned ready = 0;
+
+	if (s->connecting) {
+		if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+			connect_event(s);
+		return;
+	}
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		ready |= SL_READABLE;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		ready |= SL_WRITABLE;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		ready |= SL_HANGUP;
+	if (events & EPOLLERR)
+		ready |= SL_ERROR; /* SO_ERROR stays unread: read(2) reports it behind the data */
+	s->base.on_event(&s->base, ready);
+}
+
+static void release_stream(struct sl_task *task)
+{
+	struct socket_stream *s = sl_container_of(task, struct socket_stream, release);
+
+	sl_slab_put(&to_transport(s->base.transport)->streams, s);
+}
+
+static void ignore_event(struct sl_stream *s, unsigned events)
+{
+}
+
+/* Wraps fd, which it owns from now on, even on failure. */
+static int new_stream(struct socket_transport *t, int fd, struct socket_stream **ret)
+{
+	struct socket_stream *s = sl_slab_get(&t->streams);
+	int r;
+
+	if (!s) {
+		sl_close(fd);
+		return -ENOBUFS;
+	}
+	s->base.ops = &socket_ops;
+	s->base.transport = &t->base;
+	s->base.on_event = ignore_event;
+	s->io = (struct sl_io){.fd = fd, .on_event = stream_event};
+	sl_task_init(&s->release, release_stream);
+	r = sl_loop_add(t->base.loop, &s->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	if (r < 0) {
+		sl_close(fd);
+		sl_slab_put(&t->streams, s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+static int bind_source(int fd, const struct sl_addr *source)
+{
+	int one = 1;
+
+	if (source->family == AF_UNSPEC)
+		return 0;
+	if (sl_addr_port(source) && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (!sl_addr_port(source) &&
+	    setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) < 0)
+		return -errno;
+	return bind(fd, &source->sa, sl_addr_len(source)) < 0 ? -errno : 0;
+}
+
+static int set_options(int fd, int mss)
+{
+	int one = 1;
+
+	if (setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
+		return -errno;
+	if (mss && setsockopt(fd, SOL_TCP, TCP_MAXSEG, &mss, sizeof(mss)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int socket_connect(struct sl_transport *transport, const struct sl_connect_options *o,
+			  struct sl_stream **ret)
+{
+	struct socket_stream *s;
+	_sl_close_ int fd = -1;
+	int r;
+
+	fd = socket(o->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	r = set_options(fd, o->mss);
+	if (!r)
+		r = bind_source(fd, &o->source);
+	if (r < 0)
+		return r;
+	if (connect(fd, &o->addr.sa, sl_addr_len(&o->addr)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	r = new_stream(to_transport(transport), SL_TAKE_FD(fd), &s);
+	if (r < 0)
+		return r;
+	s->connecting = true;
+	s->base.peer = o->addr;
+	s->base.local = o->source;
+	*ret = &s->base;
+	return 0;
+}
+
+static ssize_t socket_read(struct sl_stream *s, void *buf, size_t len)
+{
+	ssize_t n = recv(to_stream(s)->io.fd, buf, len, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t socket_write(struct sl_stream *s, const struct iovec *iov, int n_iov)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n_iov};
+	ssize_t n = sendmsg(to_stream(s)->io.fd, &msg, MSG_NOSIGNAL);
+
+	return n < 0 ? -errno : n;
+}
+
+static int socket_finish(struct sl_stream *stream)
+{
+	struct socket_stream *s = to_stream(stream);
+
+	if (s->finished)
+		return 0;
+	s->finished = true;
+	return shutdown(s->io.fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static void socket_close(struct sl_stream *stream, enum sl_close_how how)
+{
+	struct socket_stream *s = to_stream(stream);
+	struct linger abortive = {.l_onoff = 1, .l_linger = 0};
+	int on = 1;
+
+	if (how == SL_CLOSE_RESET)
+		setsockopt(s->io.fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
+	else if (how == SL_CLOSE_SILENT)
+		setsockopt(s->io.fd, SOL_TCP, TCP_REPAIR, &on, sizeof(on));
+	sl_loop_del(stream->transport->loop, &s->io);
+	s->io.fd = sl_close(s->io.fd);
+	stream->on_event = ignore_event;
+	sl_loop_defer(stream->transport->loop, &s->release);
+}
+
+static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
+{
+	struct sl_endpoint e = {.fd = to_stream(s)->io.fd, .tcp_known = true};
+	socklen_t len = sizeof(e.local);
+	struct tcp_info info;
+
+	if (getsockname(e.fd, &e.local.sa, &len) < 0)
+		return -errno;
+	len = sizeof(e.peer);
+	if (getpeername(e.fd, &e.peer.sa, &len) < 0)
+		return -errno;
+	len = sizeof(info);
+	if (getsockopt(e.fd, SOL_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	e.sack = info.tcpi_options & TCPI_OPT_SACK;
+	e.timestamps = info.tcpi_options & TCPI_OPT_TIMESTAMPS;
+	e.ecn = info.tcpi_options & TCPI_OPT_ECN;
+	e.snd_wscale = info.tcpi_snd_wscale;
+	e.rcv_wscale = info.tcpi_rcv_wscale;
+	e.mss = (uint16_t)info.tcpi_snd_mss;
+	s->local = e.local;
+	*ret = e;
+	return 0;
+}
+
+/* --- accepting --- */
+
+static bool lacks_resource(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static void pause_accepting(struct socket_acceptor *a)
+{
+	a->base.stats.failed++;
+	a->base.stats.paused++;
+	sl_loop_mod(a->transport->base.loop, &a->io, 0);
+	sl_loop_arm(a->transport->base.loop, &a->resume, ACCEPT_PAUSE_MS);
+}
+
+static void resume_accepting(struct sl_timer *t)
+{
+	struct socket_acceptor *a = sl_container_of(t, struct socket_acceptor, resume);
+
+	sl_loop_mod(a->transport->base.loop, &a->io, EPOLLIN);
+}
+
+/* One connection. 0, -EAGAIN when none waits, -ENOBUFS when accepting must pause; errors of the
+ * connection itself (it was reset in the queue) are 0: the next one may be fine. */
+static int accept_one(struct socket_acceptor *a)
+{
+	struct sl_addr peer = {0};
+	socklen_t len = sizeof(peer);
+	struct socket_stream *s;
+	int fd;
+
+	if (a->transport->streams.used >= a->transport->streams.limit)
+		return -ENOBUFS;
+	fd = accept4(a->io.fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EAGAIN)
+			return -EAGAIN;
+		return lacks_resource(errno) ? -ENOBUFS : 0;
+	}
+	if (new_stream(a->transport, fd, &s) < 0)
+		return -ENOBUFS;
+	s->base.peer = peer;
+	s->base.local = a->base.local;
+	a->base.stats.accepted++;
+	a->base.on_accept(&a->base, &s->base);
+	return 0;
+}
+
+static void accept_event(struct sl_io *io, uint32_t events)
+{
+	struct socket_acceptor *a = sl_container_of(io, struct socket_acceptor, io);
+	int r = 0;
+
+	for (int i = 0; i < ACCEPT_BUDGET && !r; i++)
+		r = accept_one(a);
+	if (r == -ENOBUFS)
+		pause_accepting(a);
+}
+
+static int open_listener(const struct sl_listen_options *o, int *ret)
+{
+	_sl_close_ int fd = -1;
+	int one = 1, r;
+
+	fd = socket(o->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (o->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+		return -errno;
+	if (o->addr.family == AF_INET6 &&
+	    setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+		return -errno;
+	r = set_options(fd, o->mss); /* accepted sockets inherit them */
+	if (r < 0)
+		return r;
+	if (bind(fd, &o->addr.sa, sl_addr_len(&o->addr)) < 0 || listen(fd, o->backlog) < 0)
+		return -errno;
+	*ret = SL_TAKE_FD(fd);
+	return 0;
+}
+
+static int socket_listen(struct sl_transport *transport, const struct sl_listen_options *o,
+			 void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s), void *owner,
+			 struct sl_acceptor **ret)
+{
+	struct socket_acceptor *a = calloc(1, sizeof(*a));
+	socklen_t len = sizeof(a->base.local);
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	a->base.on_accept = on_accept;
+	a->base.owner = owner;
+	a->transport = to_transport(transport);
+	a->io = (struct sl_io){.fd = -1, .on_event = accept_event};
+	sl_timer_init(&a->resume, resume_accepting);
+	r = open_listener(o, &a->io.fd);
+	if (!r && getsockname(a->io.fd, &a->base.local.sa, &len) < 0)
+		r = -errno;
+	if (!r)
+		r = sl_loop_add(transport->loop, &a->io, EPOLLIN);
+	if (r < 0) {
+		socket_ops.unlisten(&a->base);
+		return r;
+	}
+	*ret = &a->base;
+	return 0;
+}
+
+static void socket_unlisten(struct sl_acceptor *acceptor)
+{
+	struct socket_acceptor *a = sl_container_of(acceptor, struct socket_acceptor, base);
+
+	if (!acceptor)
+		return;
+	sl_loop_del(a->transport->base.loop, &a->io);
+	sl_loop_disarm(a->transport->base.loop, &a->resume);
+	sl_close(a->io.fd);
+	free(a);
+}
+
+static const struct sl_transport_ops socket_ops = {
+	.name = "socket",
+	.listen = socket_listen,
+	.unlisten = socket_unlisten,
+	.connect = socket_connect,
+	.read = socket_read,
+	.write = socket_write,
+	.finish = socket_finish,
+	.close = socket_close,
+	.endpoint = socket_endpoint,
+	.destroy = socket_destroy,
+};
