@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* proxy/limits: connections in all, by listener, by source. */
+
+#include "unit.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "proxy/limits.h"
+
+static struct sl_listener_config listeners[2] = {{.connections = 0}, {.connections = 2}};
+
+static struct sl_config config(uint32_t total, uint32_t per_source)
+{
+	return (struct sl_config){
+		.limits = {.connections = total, .connections_per_source = per_source},
+		.listeners = listeners,
+		.n_listeners = 2,
+	};
+}
+
+static struct sl_addr addr(const char *host)
+{
+	struct sl_addr a;
+
+	assert_int_equal(sl_addr_parse_host(sl_slice_str(host), 1234, &a), 0);
+	return a;
+}
+
+static void the_total_and_the_listener_limit_hold(void **state)
+{
+	struct sl_config c = config(3, 0);
+	struct sl_addr a = addr("10.0.0.1");
+	struct sl_limits *l;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_LISTENER);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_TOTAL);
+	sl_limits_release(l, 1, &a);
+	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
+	sl_limits_free(l);
+}
+
+static void an_ipv6_source_is_its_64_bit_prefix(void **state)
+{
+	struct sl_config c = config(100, 2);
+	struct sl_addr a = addr("2001:db8::1"), b = addr("2001:db8::2:3"),
+		       other = addr("2001:db8:0:1::1");
+	struct sl_limits *l;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 0, &b), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_SOURCE);
+	assert_int_equal(sl_limits_admit(l, 0, &other), SL_LIMIT_OK);
+	sl_limits_release(l, 0, &b);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	sl_limits_free(l);
+}
+
+/* As many different sources as connections, twice over: every entry must come back. */
+static void entries_of_sources_are_reused(void **state)
+{
+	enum { N = 300 };
+	struct sl_config c = config(N, 1);
+	struct sl_limits *l;
+	struct sl_addr a = addr("10.0.0.0");
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < N; i++) {
+			a.in.sin_addr.s_addr = (uint32_t)(i * 65537 + round);
+			assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+			assert_int_not_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+		}
+		for (int i = 0; i < N; i++) {
+			a.in.sin_addr.s_addr = (uint32_t)(i * 65537 + round);
+			sl_limits_release(l, 0, &a);
+		}
+	}
+	sl_limits_free(l);
+}
+
+static void *come_and_go(void *arg)
+{
+	struct sl_addr a = addr("10.0.0.1");
+
+	for (int i = 0; i < 20000; i++)
+		if (sl_limits_admit(arg, 0, &a) == SL_LIMIT_OK)
+			sl_limits_release(arg, 0, &a);
+	return NULL;
+}
+
+static void threads_leave_nothing_counted(void **state)
+{
+	struct sl_config c = config(3, 2);
+	struct sl_addr a = addr("10.0.0.1");
+	pthread_t thread[4];
+	struct sl_limits *l;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, come_and_go, l), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_SOURCE);
+	sl_limits_free(l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_total_and_the_listener_limit_hold),
+		cmocka_unit_test(an_ipv6_source_is_its_64_bit_prefix),
+		cmocka_unit_test(entries_of_sources_are_reused),
+		cmocka_unit_test(threads_leave_nothing_counted),
+	};
+
+	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
+}

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The client connection's state machine. Events only set readable and writable and run the current
+ * state's function; a state function does what it can and returns whether another state has work to do
+ * now.
+ *
+ * Invariants:
+ * - An idle connection has no exchange and no buffer.
+ * - One exchange at a time: a pipelined request waits in `in` (and in the kernel) until the response
+ *   before it is wholly written.
+ * - Whoever closes goes through sl_conn_close(); the object dies at the end of the loop's turn.
+ *
+ * docs/architecture.md has the truth table of the ends. */
+
+#include "proxy/conn.h"
+
+#include <errno.h>
+
+#include "base/util.h"
+
+#define LINGER_MS    2000
+#define LINGER_BYTES (256 * 1024)
+#define REFUSE_MS    1000
+
+void sl_conn_set_state(struct sl_conn *c, enum sl_conn_state s)
+{
+	struct sl_stats *stats = &c->worker->stats;
+
+	if (c->state == s)
+		return;
+	if (c->state == SL_CONN_IDLE)
+		sl_count(stats->connections_idle, -1);
+	if (s == SL_CONN_IDLE)
+		sl_count(stats->connections_idle, 1);
+	c->state = s;
+}
+
+void sl_conn_arm(struct sl_conn *c, uint64_t delay_ms)
+{
+	sl_loop_arm(c->worker->loop, &c->timer, delay_ms);
+}
+
+void sl_conn_schedule(struct sl_conn *c)
+{
+	if (c->state != SL_CONN_CLOSED)
+		sl_loop_defer(c->worker->loop, &c->run);
+}
+
+/* --- end --- */
+
+static void release_conn(struct sl_task *t)
+{
+	struct sl_conn *c = sl_container_of(t, struct sl_conn, release);
+
+	sl_slab_put(&c->worker->conns, c);
+}
+
+static void drop_buffers(struct sl_conn *c)
+{
+	c->in = sl_buf_put(&c->worker->buffers, c->in);
+	c->out = sl_buf_put(&c->worker->buffers, c->out);
+}
+
+void sl_conn_close(struct sl_conn *c, enum sl_close_how how)
+{
+	struct sl_worker *w = c->worker;
+
+	if (c->state == SL_CONN_CLOSED)
+		return;
+	sl_exchange_free(SL_TAKE_PTR(c->x));
+	if (c->client)
+		c->client->ops->close(c->client, how);
+	c->client = NULL;
+	drop_buffers(c);
+	if (c->admitted)
+		sl_limits_release(w->shared->limits, c->listener->index, &c->source);
+	sl_conn_set_state(c, SL_CONN_CLOSED);
+	sl_loop_disarm(w->loop, &c->timer);
+	sl_loop_cancel(&c->run);
+	sl_list_del(&c->node);
+	sl_count(w->stats.connections_done_total, 1);
+	sl_count(w->stats.connections_active, -1);
+	sl_loop_defer(w->loop, &c->release);
+}
+
+/* FIN, then silence until the client has read everything and closes, within bounds: closing with
+ * unread input would send RST, which can destroy the response on its way (RFC 9112 9.6). */
+static void linger(struct sl_conn *c, uint32_t ms)
+{
+	c->client->ops->finish(c->client);
+	drop_buffers(c);
+	c->linger_left = LINGER_BYTES;
+	sl_conn_set_state(c, SL_CONN_LINGER);
+	sl_conn_arm(c, ms);
+	sl_conn_schedule(c);
+}
+
+static void run_linger(struct sl_conn *c)
+{
+	char trash[4096];
+	ssize_t n;
+
+	while (c->readable) {
+		n = c->client->ops->read(c->client, trash, sizeof(trash));
+		if (n == -EAGAIN) {
+			c->readable = false;
+			break;
+		}
+		if (n <= 0 || (size_t)n >= c->linger_left) {
+			sl_conn_close(c, SL_CLOSE_GRACEFUL);
+			break;
+		}
+		c->linger_left -= (uint32_t)n;
+	}
+}
+
+/* Between requests. */
+static void become_idle(struct sl_conn *c)
+{
+	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+
+	if (c->worker->draining && !c->in) {
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+		return;
+	}
+	c->scanned = 0;
+	sl_conn_set_state(c, c->in ? SL_CONN_HEAD : SL_CONN_IDLE);
+	c->head_us = sl_loop_now_us(c->worker->loop);
+	sl_conn_arm(c, c->in ? timeouts->header : timeouts->idle);
+	if (c->in || c->readable)
+		sl_conn_schedule(c);
+}
+
+/* Unread input needs a lingering close; without any, close(2) is clean. */
+static bool has_unread_input(const struct sl_conn *c)
+{
+	return c->in || (c->x && !c->x->to_upstream.complete);
+}
+
+void sl_conn_finish_exchange(struct sl_conn *c)
+{
+	bool unread = has_unread_input(c);
+
+	sl_exchange_free(SL_TAKE_PTR(c->x));
+	if (!c->closing && !c->worker->draining)
+		become_idle(c);
+	else if (unread && !c->input_ended)
+		linger(c, LINGER_MS);
+	else
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+}
+
+/* --- input and output --- */
+
+ssize_t sl_conn_read(struct sl_conn *c)
+{
+	struct sl_buf_pool *buffers = &c->worker->buffers;
+	ssize_t n;
+
+	if (!c->readable || c->input_ended)
+		return 0;
+	if (!c->in)
+		c->in = sl_buf_get(buffers);
+	if (!c->in)
+		return -ENOBUFS;
+	if (!sl_buf_room(c->in))
+		sl_buf_compact(c->in);
+	if (!sl_buf_room(c->in))
+		return 0;
+	n = c->client->ops->read(c->client, sl_buf_tail(c->in), sl_buf_room(c->in));
+	if (n > 0) {
+		c->in->end += (uint32_t)n;
+		c->readable = c->hangup || !sl_buf_room(c->in);
+		sl_count(c->worker->stats.client_bytes_in_total, n);
+		return n;
+	}
+	if (!sl_buf_len(c->in))
+		c->in = sl_buf_put(buffers, c->in);
+	if (n == 0)
+		c->input_ended = true;
+	c->readable = false;
+	return n == -EAGAIN ? 0 : n;
+}
+
+int sl_conn_flush(struct sl_conn *c)
+{
+	struct iovec iov;
+	ssize_t n;
+
+	while (c->out) {
+		if (!c->writable)
+			return 0;
+		iov = (struct iovec){sl_buf_head(c->out), sl_buf_len(c->out)};
+		n = c->client->ops->write(c->client, &iov, 1);
+		if (n == -EAGAIN) {
+			c->writable = false;
+			return 0;
+		}
+		if (n < 0)
+			return (int)n;
+		sl_count(c->worker->stats.client_bytes_out_total, n);
+		if (c->x) {
+			c->x->bytes_out += (uint64_t)n;
+			c->x->moved += (uint64_t)n;
+			c->x->progress_ms = sl_loop_now_ms(c->worker->loop);
+		}
+		sl_buf_consume(c->out, (uint32_t)n);
+		if (!sl_buf_len(c->out))
+			c->out = sl_buf_put(&c->worker->buffers, c->out);
+	}
+	return 1;
+}
+
+/* --- heads --- */
+
+static void refuse_head(struct sl_conn *c, enum sl_http_error e)
+{
+	c->closing = true;
+	sl_count(c->worker->stats.requests_bad_total, 1);
+	c->x = sl_exchange_new(c);
+	if (c->x)
+		c->x->reason = sl_http_error_name(e);
+	sl_reply(c, sl_http_error_status(e), NULL, NULL);
+}
+
+static enum sl_parse parse_head(struct sl_conn *c)
+{
+	const struct sl_limits_config *limits = &c->worker->shared->config->limits;
+	const struct sl_head_limits head = {
+		.head_bytes = limits->head,
+		.start_line_bytes = limits->start_line,
+		.fields = limits->headers,
+	};
+
+	if (!c->in)
+		return SL_PARSE_MORE;
+	return sl_head_parse_request(sl_buf_head(c->in), sl_buf_len(c->in), &c->scanned, &head,
+				     &c->worker->head);
+}
+
+static void head_began(struct sl_conn *c)
+{
+	if (c->state == SL_CONN_HEAD)
+		return;
+	sl_conn_set_state(c, SL_CONN_HEAD);
+	c->head_us = sl_loop_now_us(c->worker->loop);
+	if (!c->first) /* the first head's time runs from accept */
+		sl_conn_arm(c, c->worker->shared->config->timeouts.header);
+}
+
+/* Needs no buffer. */
+static void refuse(struct sl_conn *c)
+{
+	struct sl_slice text = sl_reply_refusal();
+	struct iovec iov = {(void *)text.p, text.len};
+
+	c->client->ops->write(c->client, &iov, 1);
+	linger(c, REFUSE_MS);
+}
+
+static void refuse_for_memory(struct sl_conn *c)
+{
+	sl_count(c->worker->stats.refused_memory_total, 1);
+	refuse(c);
+}
+
+static void run_head(struct sl_conn *c)
+{
+	enum sl_parse parse = parse_head(c);
+	ssize_t n = 1;
+
+	while (parse == SL_PARSE_MORE && (n = sl_conn_read(c)) > 0) {
+		head_began(c);
+		parse = parse_head(c);
+	}
+	if (parse != SL_PARSE_MORE) {
+		c->first = false;
+		sl_count(c->worker->stats.requests_total, 1);
+	}
+	if (parse == SL_PARSE_DONE)
+		sl_exchange_begin(c);
+	else if (parse == SL_PARSE_BAD)
+		refuse_head(c, c->worker->head.error);
+	else if (n == -ENOBUFS)
+		refuse_for_memory(c);
+	else if (n < 0 || c->input_ended)
+		sl_conn_close(c, n < 0 ? SL_CLOSE_RESET : SL_CLOSE_GRACEFUL);
+}
+
+/* --- events --- */
+
+static void run_reply(struct sl_conn *c)
+{
+	int r = sl_conn_flush(c);
+
+	if (r < 0)
+		sl_conn_abort(c, "client-reset");
+	else if (r > 0)
+		sl_conn_finish_exchange(c);
+}
+
+static void run_state(struct sl_conn *c)
+{
+	switch (c->state) {
+	case SL_CONN_IDLE:
+	case SL_CONN_HEAD:
+		run_head(c);
+		break;
+	case SL_CONN_EXCHANGE:
+		sl_exchange_run(c);
+		break;
+	case SL_CONN_REPLY:
+		run_reply(c);
+		break;
+	case SL_CONN_OPENING:
+		sl_tunnel_open(c);
+		break;
+	case SL_CONN_LINGER:
+		run_linger(c);
+		break;
+	case SL_CONN_AUTH:
+	case SL_CONN_DIAL:
+	case SL_CONN_TUNNEL:
+	case SL_CONN_CLOSED:
+		break; /* waiting for somebody else */
+	}
+}
+
+static void run_task(struct sl_task *t)
+{
+	run_state(sl_container_of(t, struct sl_conn, run));
+}
+
+void sl_conn_client_event(struct sl_stream *s, unsigned events)
+{
+	struct sl_conn *c = s->owner;
+
+	c->readable |= !!(events & (SL_READABLE | SL_HANGUP));
+	c->writable |= !!(events & SL_WRITABLE);
+	c->hangup |= !!(events & SL_HANGUP);
+	if (events & SL_ERROR)
+		sl_conn_abort(c, "client-reset");
+	else
+		run_state(c);
+}
+
+static void time_out(struct sl_timer *t)
+{
+	struct sl_conn *c = sl_container_of(t, struct sl_conn, timer);
+	struct sl_stats *stats = &c->worker->stats;
+
+	switch (c->state) {
+	case SL_CONN_IDLE:
+		sl_count(stats->timeouts_idle_total, 1);
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+		break;
+	case SL_CONN_HEAD:
+		sl_count(stats->timeouts_header_total, 1);
+		c->closing = true;
+		c->x = sl_exchange_new(c);
+		if (c->x)
+			c->x->reason = "header-timeout";
+		sl_reply(c, 408, NULL, NULL);
+		break;
+	case SL_CONN_EXCHANGE:
+		sl_exchange_timeout(c);
+		break;
+	case SL_CONN_TUNNEL:
+		sl_tunnel_tick(c);
+		break;
+	case SL_CONN_REPLY:
+	case SL_CONN_OPENING:
+		sl_count(stats->timeouts_body_total, 1);
+		sl_conn_abort(c, "client-stalled");
+		break;
+	case SL_CONN_LINGER:
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+		break;
+	case SL_CONN_AUTH:
+	case SL_CONN_DIAL:
+	case SL_CONN_CLOSED:
+		break;
+	}
+}
+
+void sl_conn_abort(struct sl_conn *c, const char *reason)
+{
+	if (c->state == SL_CONN_TUNNEL) {
+		sl_tunnel_abort(c, reason);
+		return;
+	}
+	if (c->x)
+		c->x->reason = reason;
+	sl_conn_close(c, SL_CLOSE_RESET);
+}
+
+void sl_conn_drain(struct sl_conn *c)
+{
+	if (c->state == SL_CONN_IDLE)
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+	else
+		c->closing = true;
+}
+
+/* --- begin --- */
+
+static void count_refusal(struct sl_worker *w, enum sl_limit_verdict v)
+{
+	if (v == SL_LIMIT_TOTAL)
+		sl_count(w->stats.refused_limit_total, 1);
+	else if (v == SL_LIMIT_LISTENER)
+		sl_count(w->stats.refused_listener_total, 1);
+	else
+		sl_count(w->stats.refused_source_total, 1);
+}
+
+static struct sl_conn *new_conn(struct sl_listener *l, struct sl_stream *s)
+{
+	struct sl_worker *w = l->worker;
+	struct sl_conn *c = sl_slab_get(&w->conns);
+
+	if (!c)
+		return NULL;
+	c->worker = w;
+	c->listener = l;
+	c->client = s;
+	c->id = ((uint64_t)w->index << 48) | ++w->next_id;
+	c->source = s->peer;
+	sl_addr_unmap(&c->source);
+	c->head_us = sl_loop_now_us(w->loop);
+	c->first = true;
+	c->state = SL_CONN_HEAD; /* so that entering idle is counted */
+	sl_timer_init(&c->timer, time_out);
+	sl_task_init(&c->run, run_task);
+	sl_task_init(&c->release, release_conn);
+	sl_list_add_tail(&w->all_conns, &c->node);
+	s->on_event = sl_conn_client_event;
+	s->owner = c;
+	return c;
+}
+
+void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
+{
+	struct sl_listener *l = a->owner;
+	struct sl_worker *w = l->worker;
+	struct sl_conn *c = new_conn(l, s);
+	enum sl_limit_verdict v;
+
+	sl_count(w->stats.connections_accepted_total, 1);
+	if (!c) { /* even the room for refusals is taken */
+		sl_count(w->stats.refused_limit_total, 1);
+		sl_count(w->stats.connections_done_total, 1);
+		s->ops->close(s, SL_CLOSE_RESET);
+		return;
+	}
+	sl_count(w->stats.connections_active, 1);
+	v = sl_limits_admit(w->shared->limits, l->index, &c->source);
+	if (v) {
+		count_refusal(w, v);
+		refuse(c);
+		return;
+	}
+	c->admitted = true;
+	sl_conn_set_state(c, SL_CONN_IDLE);
+	sl_conn_arm(c, w->shared->config->timeouts.header);
+	c->readable = c->writable = true; /* the request has often arrived by now */
+	sl_conn_schedule(c);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_CONN_H
+#define SLUICE_PROXY_CONN_H
+
+/* A client connection (struct sl_conn) and the request it is busy with (struct sl_exchange). An idle
+ * connection has no exchange and no buffer.
+ *
+ * conn.c       the state machine: accept, heads, timeouts, the end
+ * begin.c      a parsed request until its upstream is there: refusals, credentials, pool, dial
+ * exchange.c   a request and its response between client and upstream
+ * record.c     what is counted and logged of it
+ * reply.c      responses that sluice makes itself
+ * tunnel.c     CONNECT and 101: pairs, handed to an engine */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/auth.h"
+#include "proxy/dial.h"
+#include "proxy/message.h"
+#include "proxy/worker.h"
+
+enum sl_conn_state {
+	SL_CONN_IDLE,	  /* no byte of a request yet; holds nothing */
+	SL_CONN_HEAD,	  /* part of a request head is in `in` */
+	SL_CONN_AUTH,	  /* credentials are being checked */
+	SL_CONN_DIAL,	  /* the upstream is being connected */
+	SL_CONN_EXCHANGE, /* request and response are flowing */
+	SL_CONN_REPLY,	  /* sluice's own response is being written */
+	SL_CONN_OPENING,  /* the answer before a tunnel (200 or 101) is being written */
+	SL_CONN_TUNNEL,	  /* an engine has both streams */
+	SL_CONN_LINGER,	  /* FIN sent; input is discarded, so that no RST eats the response */
+	SL_CONN_CLOSED,
+};
+
+struct sl_exchange;
+
+struct sl_conn {
+	struct sl_worker *worker;
+	struct sl_listener *listener;
+	struct sl_stream *client; /* NULL in SL_CONN_TUNNEL (the pair has it) and when closed */
+	struct sl_exchange *x;	  /* from the first complete (or refused) head to its end */
+	struct sl_buf *in, *out;  /* from and to the client */
+	struct sl_list node;	  /* in the worker's all_conns */
+	struct sl_timer timer;
+	struct sl_task release;
+	struct sl_task run;
+	uint64_t id;
+	uint64_t head_us;     /* when the head's first byte was seen (or accept) */
+	size_t scanned;	      /* of the head in `in` */
+	uint32_t linger_left; /* bytes still discarded in SL_CONN_LINGER */
+	struct sl_addr source;
+	enum sl_conn_state state;
+	bool readable, writable;
+	bool hangup; /* the client's FIN is there or on its way: a short read is not the end */
+	bool input_ended;
+	bool first;    /* no request was read yet */
+	bool admitted; /* counted by the limits */
+	bool closing;  /* ends after this exchange */
+};
+
+/* Why and when an exchange made progress last. */
+struct sl_exchange {
+	struct sl_conn *conn;
+	struct sl_dial *dial;
+	struct sl_auth_check auth;
+	struct sl_stream *upstream;
+	struct sl_addr upstream_addr;
+	bool up_readable, up_writable, up_hangup;
+	bool reused; /* the upstream connection came from the pool */
+	bool retried;
+	uint8_t interims;      /* 1xx responses so far: bounded */
+	bool request_stopped;  /* the upstream takes no more; its response may still come */
+	bool body_started;     /* a byte of the request body went upstream: no retry */
+	bool response_started; /* a byte of the response head was read */
+	bool response_head;    /* the final head was written to conn->out */
+	bool upstream_ended;   /* EOF from upstream */
+	bool upstream_keep;    /* the upstream connection may go to the pool */
+
+	struct sl_request request; /* slices in it are dead once the head is consumed */
+	struct sl_buf *head;	   /* for the upstream; kept whole until the response begins */
+	uint32_t head_sent;
+	struct sl_buf *up_out; /* request body, encoded */
+	struct sl_buf *up_in;  /* from the upstream */
+	size_t up_scanned;
+	struct sl_mover to_upstream, to_client;
+
+	uint64_t dial_us, sent_us, first_byte_us, connect_us;
+	uint64_t progress_ms;
+	uint64_t moved, moved_at_window, window_ms;
+	uint64_t bytes_in, bytes_out;
+	uint16_t status;
+	const char *reason; /* static: why it ended, for the log */
+
+	/* The tunnel that the exchange became. */
+	struct sl_pair pair;
+	struct sl_list flow; /* in the worker's tunnels */
+	const char *engine, *engine_reason;
+	uint64_t tunnel_us;
+	uint64_t quiet_since_ms;
+	uint64_t counted[2]; /* bytes by side that are in the statistics already */
+	bool locals_known;
+
+	/* Copies of strings that outlive the head, in one allocation. */
+	char *text;
+	struct sl_slice method, target, host, user_agent, referer;
+	uint16_t port;
+};
+
+/* Accepts: the acceptor's callback. */
+void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s);
+/* Ends the connection whatever it does; open upstreams are reset, too. */
+void sl_conn_abort(struct sl_conn *c, const char *reason);
+/* Closes after what is going on now; at once if nothing is. */
+void sl_conn_drain(struct sl_conn *c);
+
+/* --- between the files of the connection --- */
+
+/* The client's callback in every state but SL_CONN_TUNNEL. */
+void sl_conn_client_event(struct sl_stream *s, unsigned events);
+/* Runs the state machine soon; safe from any callback. */
+void sl_conn_schedule(struct sl_conn *c);
+void sl_conn_set_state(struct sl_conn *c, enum sl_conn_state s);
+/* Milliseconds from now to the state's timeout. */
+void sl_conn_arm(struct sl_conn *c, uint64_t delay_ms);
+/* Reads what fits into c->in (taking a buffer). > 0, 0 for nothing now or end of input
+ * (c->input_ended), or -errno: the connection is broken, or -ENOBUFS. */
+ssize_t sl_conn_read(struct sl_conn *c);
+/* Writes c->out. 1: all written, buffer returned; 0: blocked; -errno: broken. */
+int sl_conn_flush(struct sl_conn *c);
+/* The exchange is over: logs it, frees it, and goes on with the connection or closes it. */
+void sl_conn_finish_exchange(struct sl_conn *c);
+/* Ends without another byte to the client; how tells what the client sees. */
+void sl_conn_close(struct sl_conn *c, enum sl_close_how how);
+
+/* A new exchange for the connection, or NULL when there is no room. */
+struct sl_exchange *sl_exchange_new(struct sl_conn *c);
+/* Frees it, with upstream connection and buffers. Writes the log record. Takes NULL. */
+void sl_exchange_free(struct sl_exchange *x);
+/* Starts on a parsed head (worker->head) that is still in c->in. */
+void sl_exchange_begin(struct sl_conn *c);
+/* The upstream connection is there (x->upstream): start. */
+void sl_exchange_start(struct sl_conn *c);
+/* Moves what can be moved. */
+void sl_exchange_run(struct sl_conn *c);
+/* The timeout of SL_CONN_EXCHANGE fired. */
+void sl_exchange_timeout(struct sl_conn *c);
+/* The exchange failed: answered with status if nothing was sent yet, else the client is cut off. */
+void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason);
+/* Connects the upstream anew (state SL_CONN_DIAL). */
+void sl_exchange_dial(struct sl_conn *c);
+/* Closes the upstream connection, if there is one. */
+void sl_exchange_drop_upstream(struct sl_exchange *x, enum sl_close_how how);
+/* Statistics and access log of a finished exchange. */
+void sl_exchange_record(struct sl_exchange *x);
+
+/* Puts sluice's own response into c->out and goes to SL_CONN_REPLY; x may be NULL. extra: whole field
+ * lines, or NULL. text: body, or NULL for the status's reason. */
+void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char *text);
+const char *sl_status_reason(unsigned status);
+/* Answers for the proxy itself (origin form, OPTIONS or TRACE with Max-Forwards: 0). */
+void sl_reply_own_resource(struct sl_conn *c);
+/* Bytes for a client that is refused before anything was read. */
+struct sl_slice sl_reply_refusal(void);
+
+/* The upstream of a CONNECT is there, or a 101 was written: hand the streams to an engine once
+ * c->out is empty. */
+void sl_tunnel_open(struct sl_conn *c);
+/* The tunnel's timer: silence, statistics. */
+void sl_tunnel_tick(struct sl_conn *c);
+void sl_tunnel_abort(struct sl_conn *c, const char *reason);
+void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret);
+
+#endif

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A request and its response. Both directions run at once, each as far as its reader and writer let it;
+ * a direction holds at most one buffer before and one behind the codec.
+ *
+ * Invariants:
+ * - Nothing of a response is read while the client has not taken what is in conn->out: backpressure.
+ * - An upstream connection goes to the pool only after a complete request, a complete response and not
+ *   a byte more.
+ * - A response that can't be completed ends in RST, whatever its framing: it must not look complete.
+ * - A request body that can't be completed ends the upstream connection likewise. */
+
+#include "proxy/conn.h"
+
+#include <errno.h>
+
+#include "base/util.h"
+
+#define INTERIMS_MAX  32
+/* A client that takes less than this in a whole body timeout is stalling, however it dribbles. */
+#define SLOWEST_BYTES 1024
+
+static void note_progress(struct sl_exchange *x, size_t bytes)
+{
+	x->moved += bytes;
+	x->progress_ms = sl_loop_now_ms(x->conn->worker->loop);
+}
+
+/* --- upstream connection --- */
+
+static void upstream_event(struct sl_stream *s, unsigned events)
+{
+	struct sl_exchange *x = s->owner;
+
+	x->up_readable |= !!(events & (SL_READABLE | SL_HANGUP | SL_ERROR));
+	x->up_writable |= !!(events & SL_WRITABLE);
+	x->up_hangup |= !!(events & (SL_HANGUP | SL_ERROR));
+	if (x->conn->state == SL_CONN_EXCHANGE)
+		sl_exchange_run(x->conn);
+}
+
+void sl_exchange_start(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+
+	x->upstream->on_event = upstream_event;
+	x->upstream->owner = x;
+	x->upstream_addr = x->upstream->peer;
+	x->up_writable = true;
+	x->up_readable = x->up_hangup = false;
+	x->progress_ms = x->window_ms = sl_loop_now_ms(c->worker->loop);
+	if (x->request.method == SL_METHOD_CONNECT) {
+		c->out = c->out ? c->out : sl_buf_get(&c->worker->buffers);
+		if (!c->out ||
+		    !sl_buf_append_str(c->out, "HTTP/1.1 200 Connection established\r\n\r\n")) {
+			sl_exchange_fail(c, 503, "memory");
+			return;
+		}
+		x->status = 200;
+		sl_conn_set_state(c, SL_CONN_OPENING);
+		sl_conn_arm(c, timeouts->body);
+	} else {
+		sl_conn_set_state(c, SL_CONN_EXCHANGE);
+		sl_conn_arm(c, sl_min(timeouts->body, timeouts->upstream));
+	}
+	sl_conn_schedule(c);
+}
+
+static bool is_idempotent(enum sl_method m)
+{
+	switch (m) {
+	case SL_METHOD_GET:
+	case SL_METHOD_HEAD:
+	case SL_METHOD_PUT:
+	case SL_METHOD_DELETE:
+	case SL_METHOD_OPTIONS:
+	case SL_METHOD_TRACE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A pooled connection may have been closed by the origin as we wrote to it (RFC 9112 9.3.1). */
+static bool may_retry(const struct sl_exchange *x)
+{
+	bool has_body = x->request.framing.kind == SL_FRAMING_CHUNKED || x->request.framing.length;
+
+	return x->reused && !x->retried && !x->response_started && !x->body_started &&
+	       (has_body || is_idempotent(x->request.method));
+}
+
+static void retry(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+
+	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
+	x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
+	x->up_scanned = 0;
+	x->head_sent = 0;
+	x->sent_us = 0;
+	x->reused = x->request_stopped = x->upstream_ended = false;
+	x->retried = true;
+	sl_count(c->worker->stats.upstream_retries_total, 1);
+	sl_exchange_dial(c);
+}
+
+/* --- failure --- */
+
+void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason)
+{
+	struct sl_exchange *x = c->x;
+
+	if (x->response_head) {
+		sl_count(c->worker->stats.responses_aborted_total, 1);
+		sl_conn_abort(c, reason);
+		return;
+	}
+	x->reason = reason;
+	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
+	x->head = sl_buf_put(&c->worker->buffers, x->head);
+	x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
+	x->up_out = sl_buf_put(&c->worker->buffers, x->up_out);
+	sl_reply(c, status, status == 503 ? "Retry-After: 1\r\n" : NULL, NULL);
+}
+
+/* The upstream said something impossible, or stopped in the middle. */
+static void upstream_bad(struct sl_conn *c, const char *reason)
+{
+	sl_count(c->worker->stats.upstream_bad_total, 1);
+	sl_exchange_fail(c, 502, reason);
+}
+
+static void upstream_gone(struct sl_conn *c)
+{
+	if (may_retry(c->x))
+		retry(c);
+	else
+		upstream_bad(c, c->x->response_started ? "upstream-truncated" : "upstream-closed");
+}
+
+/* --- both directions --- */
+
+/* Moves body bytes through a codec, or passes the whole buffer on where bytes leave as they came.
+ * 0, -ENOBUFS, or -EBADMSG (m->error). */
+static int move_body(struct sl_conn *c, struct sl_mover *m, struct sl_buf **in, struct sl_buf **out)
+{
+	struct sl_buf_pool *buffers = &c->worker->buffers;
+	bool good;
+
+	if (!*out && sl_mover_passes(m, *in)) {
+		*out = SL_TAKE_PTR(*in);
+		return 0;
+	}
+	if (!*out)
+		*out = sl_buf_get(buffers);
+	if (!*out)
+		return -ENOBUFS;
+	good = sl_mover_move(m, *in, *out);
+	if (!sl_buf_len(*in))
+		*in = sl_buf_put(buffers, *in);
+	if (!sl_buf_len(*out))
+		*out = sl_buf_put(buffers, *out);
+	return good ? 0 : -EBADMSG;
+}
+
+/* --- request --- */
+
+static bool request_sent(const struct sl_exchange *x)
+{
+	return x->to_upstream.complete && !x->up_out && x->sent_us;
+}
+
+static uint32_t head_left(const struct sl_exchange *x)
+{
+	return x->head ? sl_buf_len(x->head) - x->head_sent : 0;
+}
+
+static void took(struct sl_exchange *x, size_t n)
+{
+	struct sl_worker *w = x->conn->worker;
+	uint32_t of_head = sl_min((uint32_t)n, head_left(x));
+
+	sl_count(w->stats.upstream_bytes_out_total, n);
+	note_progress(x, n);
+	x->head_sent += of_head;
+	if (n > of_head) {
+		x->body_started = true;
+		sl_buf_consume(x->up_out, (uint32_t)n - of_head);
+		if (!sl_buf_len(x->up_out))
+			x->up_out = sl_buf_put(&w->buffers, x->up_out);
+	}
+	if (!x->sent_us && x->to_upstream.complete && !x->up_out && !head_left(x))
+		x->sent_us = sl_loop_now_us(w->loop);
+}
+
+/* Writes head and body as far as the upstream takes them. */
+static void flush_upstream(struct sl_exchange *x)
+{
+	struct iovec iov[2];
+	ssize_t n;
+	int used;
+
+	while (x->up_writable && !x->request_stopped) {
+		used = 0;
+		if (head_left(x))
+			iov[used++] =
+				(struct iovec){sl_buf_head(x->head) + x->head_sent, head_left(x)};
+		if (x->up_out)
+			iov[used++] = (struct iovec){sl_buf_head(x->up_out), sl_buf_len(x->up_out)};
+		if (!used)
+			return;
+		n = x->upstream->ops->write(x->upstream, iov, used);
+		if (n > 0) {
+			took(x, (size_t)n);
+		} else if (n == -EAGAIN) {
+			x->up_writable = false;
+		} else { /* what the origin said before it hung up counts: read it */
+			x->request_stopped = true;
+			x->up_readable = true;
+		}
+	}
+}
+
+static bool over_body_limit(const struct sl_conn *c)
+{
+	uint64_t limit = c->worker->shared->config->limits.body;
+
+	return limit && c->x->to_upstream.body.content_bytes > limit;
+}
+
+/* Encodes what arrived from the client. 1 to go on, 0 to wait, -1 when the exchange has failed. */
+static int encode_request(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	uint64_t before = x->to_upstream.body.content_bytes;
+	int r;
+
+	if (!c->in)
+		return 0;
+	r = move_body(c, &x->to_upstream, &c->in, &x->up_out);
+	x->bytes_in += x->to_upstream.body.content_bytes - before;
+	if (r == -EBADMSG) {
+		sl_count(c->worker->stats.requests_bad_total, 1);
+		c->closing = true;
+		sl_exchange_fail(c, 400, sl_http_error_name(x->to_upstream.error));
+	} else if (r == -ENOBUFS) {
+		sl_exchange_fail(c, 503, "memory");
+	} else if (over_body_limit(c)) {
+		c->closing = true;
+		sl_exchange_fail(c, 413, "body-too-large");
+	} else {
+		return x->up_out || x->to_upstream.complete;
+	}
+	return -1;
+}
+
+/* False when the exchange has failed. */
+static bool read_request(struct sl_conn *c, bool *ret_more)
+{
+	ssize_t n = sl_conn_read(c);
+
+	*ret_more = n > 0;
+	if (n > 0) {
+		note_progress(c->x, (size_t)n);
+		return true;
+	}
+	if (n == -ENOBUFS) {
+		sl_exchange_fail(c, 503, "memory");
+		return false;
+	}
+	if (n < 0 || c->input_ended) {
+		sl_conn_abort(c, n < 0 ? "client-reset" : "client-truncated");
+		return false;
+	}
+	return true;
+}
+
+/* False when the exchange has ended or changed hands. */
+static bool run_request(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	bool more = true;
+	int r;
+
+	for (;;) {
+		flush_upstream(x);
+		if (x->to_upstream.complete || x->request_stopped || x->up_out || !more)
+			return true;
+		r = encode_request(c);
+		if (r < 0)
+			return false;
+		if (r == 0 && !read_request(c, &more))
+			return false;
+	}
+}
+
+/* --- response --- */
+
+/* > 0 bytes read; 0 nothing now; -EPIPE end of input; other -errno: broken. */
+static ssize_t read_upstream(struct sl_exchange *x)
+{
+	struct sl_buf_pool *buffers = &x->conn->worker->buffers;
+	ssize_t n;
+
+	if (!x->up_readable)
+		return 0;
+	if (!x->up_in)
+		x->up_in = sl_buf_get(buffers);
+	if (!x->up_in)
+		return -ENOBUFS;
+	sl_buf_compact(x->up_in);
+	n = x->upstream->ops->read(x->upstream, sl_buf_tail(x->up_in), sl_buf_room(x->up_in));
+	if (n > 0) {
+		x->up_in->end += (uint32_t)n;
+		x->up_readable = x->up_hangup || !sl_buf_room(x->up_in);
+		x->response_started = true;
+		sl_count(x->conn->worker->stats.upstream_bytes_in_total, n);
+		note_progress(x, (size_t)n);
+		return n;
+	}
+	if (!sl_buf_len(x->up_in))
+		x->up_in = sl_buf_put(buffers, x->up_in);
+	x->up_readable = false;
+	if (n == 0)
+		x->upstream_ended = true;
+	return n == 0 ? -EPIPE : n == -EAGAIN ? 0 : n;
+}
+
+/* Plans the final response and writes its head. */
+static bool begin_response(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
+{
+	struct sl_exchange *x = c->x;
+	bool unbounded =
+		r->framing.kind == SL_FRAMING_CHUNKED || r->framing.kind == SL_FRAMING_CLOSE;
+	struct sl_response_plan plan = {.chunked = unbounded && x->request.minor};
+
+	if (!request_sent(x) || c->worker->draining)
+		c->closing = true; /* the rest of the body may never be read */
+	plan.close = c->closing;
+	x->upstream_keep = r->persistent;
+	x->status = r->status;
+	if (x->sent_us) {
+		x->first_byte_us = sl_loop_now_us(c->worker->loop) - x->sent_us;
+		sl_histogram_add(&c->worker->stats.first_byte, x->first_byte_us);
+	}
+	sl_mover_init(&x->to_client, &r->framing, plan.chunked);
+	x->to_client.complete |= r->framing.kind == SL_FRAMING_NONE;
+	x->request_stopped |= head_left(x) > 0;
+	x->head = sl_buf_put(&c->worker->buffers, x->head);
+	x->response_head = true;
+	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+}
+
+static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
+{
+	struct sl_exchange *x = c->x;
+	const struct sl_response_plan plan = {0};
+
+	if (!x->request.upgrade || !request_sent(x)) {
+		upstream_bad(c, "unasked-upgrade");
+		return true;
+	}
+	x->status = r->status;
+	x->response_head = true;
+	x->head = sl_buf_put(&c->worker->buffers, x->head);
+	sl_conn_set_state(c, SL_CONN_OPENING);
+	sl_conn_schedule(c);
+	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+}
+
+static bool forward_interim(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
+{
+	const struct sl_response_plan plan = {0};
+
+	c->x->up_scanned = 0;
+	if (++c->x->interims > INTERIMS_MAX) {
+		upstream_bad(c, "too-many-interim-responses");
+		return true;
+	}
+	if (!c->x->request.minor) { /* HTTP/1.0 has none (RFC 9110 15.2) */
+		c->out = sl_buf_put(&c->worker->buffers, c->out);
+		return true;
+	}
+	sl_count(c->worker->stats.responses_1xx_total, 1);
+	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+}
+
+/* A response head is there: passes it on. */
+static void take_response_head(struct sl_conn *c, const struct sl_head *h)
+{
+	struct sl_exchange *x = c->x;
+	struct sl_response r;
+	enum sl_http_error e = sl_response_inspect(h, x->request.method, &r);
+	bool fits;
+
+	if (e) {
+		upstream_bad(c, sl_http_error_name(e));
+		return;
+	}
+	c->out = sl_buf_get(&c->worker->buffers);
+	if (!c->out) {
+		sl_exchange_fail(c, 503, "memory");
+		return;
+	}
+	if (r.interim)
+		fits = forward_interim(c, h, &r);
+	else if (r.status == 101)
+		fits = begin_upgrade(c, h, &r);
+	else
+		fits = begin_response(c, h, &r);
+	if (!fits) {
+		x->response_head = false;
+		c->out->start = c->out->end = 0;
+		upstream_bad(c, "head-too-large");
+	} else if (x->up_in) {
+		sl_buf_consume(x->up_in, h->len);
+		if (!sl_buf_len(x->up_in))
+			x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
+	}
+}
+
+/* 1: go on; 0: more bytes are needed. */
+static int parse_response(struct sl_conn *c)
+{
+	const struct sl_limits_config *limits = &c->worker->shared->config->limits;
+	const struct sl_head_limits head = {
+		.head_bytes = limits->head,
+		.start_line_bytes = limits->start_line,
+		.fields = limits->headers,
+	};
+	struct sl_exchange *x = c->x;
+	struct sl_head *h = &c->worker->head;
+
+	if (!x->up_in)
+		return 0;
+	switch (sl_head_parse_response(sl_buf_head(x->up_in), sl_buf_len(x->up_in), &x->up_scanned,
+				       &head, h)) {
+	case SL_PARSE_DONE:
+		take_response_head(c, h);
+		return 1;
+	case SL_PARSE_BAD:
+		upstream_bad(c, sl_http_error_name(h->error));
+		return 1;
+	case SL_PARSE_MORE:
+		return 0;
+	}
+	return 0;
+}
+
+static int move_response(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	int r;
+
+	if (!x->up_in)
+		return 0;
+	r = move_body(c, &x->to_client, &x->up_in, &c->out);
+	if (r == -EBADMSG)
+		upstream_bad(c, sl_http_error_name(x->to_client.error));
+	else if (r == -ENOBUFS)
+		sl_exchange_fail(c, 503, "memory");
+	else
+		return c->out || x->to_client.complete;
+	return 1;
+}
+
+/* The upstream has ended or broken in the middle of something. */
+static void end_response(struct sl_conn *c, ssize_t error)
+{
+	struct sl_exchange *x = c->x;
+
+	if (!x->response_head) {
+		upstream_gone(c);
+		return;
+	}
+	if (!c->out)
+		c->out = sl_buf_get(&c->worker->buffers);
+	if (error != -EPIPE || !c->out || !sl_mover_end(&x->to_client, c->out))
+		upstream_bad(c, "upstream-truncated");
+	else if (!sl_buf_len(c->out))
+		c->out = sl_buf_put(&c->worker->buffers, c->out);
+}
+
+/* The client has the whole response. */
+static void complete(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	bool clean = request_sent(x) && !x->request_stopped && !x->up_in && !x->upstream_ended &&
+		     !x->up_hangup;
+
+	if (x->upstream_keep && clean)
+		sl_pool_put(&c->worker->pool, x->host, x->port, SL_TAKE_PTR(x->upstream));
+	else
+		sl_exchange_drop_upstream(x, clean ? SL_CLOSE_GRACEFUL : SL_CLOSE_RESET);
+	sl_conn_finish_exchange(c);
+}
+
+static void run_response(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	ssize_t n;
+	int r;
+
+	while (c->state == SL_CONN_EXCHANGE) {
+		r = sl_conn_flush(c);
+		if (r < 0)
+			sl_conn_abort(c, "client-reset");
+		if (r <= 0)
+			return;
+		if (x->response_head && x->to_client.complete) {
+			complete(c);
+			return;
+		}
+		r = x->response_head ? move_response(c) : parse_response(c);
+		if (r || c->state != SL_CONN_EXCHANGE)
+			continue;
+		n = read_upstream(x);
+		if (n == -ENOBUFS)
+			sl_exchange_fail(c, 503, "memory");
+		else if (n < 0)
+			end_response(c, n);
+		else if (n == 0)
+			return;
+	}
+}
+
+void sl_exchange_run(struct sl_conn *c)
+{
+	if (run_request(c) && c->state == SL_CONN_EXCHANGE)
+		run_response(c);
+}
+
+/* --- time --- */
+
+static void time_out(struct sl_conn *c, bool waits_for_origin)
+{
+	struct sl_stats *stats = &c->worker->stats;
+
+	if (waits_for_origin) {
+		sl_count(stats->timeouts_upstream_total, 1);
+		sl_exchange_fail(c, 504, "upstream-timeout");
+		return;
+	}
+	sl_count(stats->timeouts_body_total, 1);
+	c->closing = true;
+	if (c->out)
+		sl_exchange_fail(c, 408, "client-stalled");
+	else if (c->x->up_out || head_left(c->x) || c->x->response_head)
+		sl_exchange_fail(c, 504, "upstream-stalled");
+	else
+		sl_exchange_fail(c, 408, "body-timeout");
+}
+
+/* The timer is re-armed lazily: it fires early and finds out how much time is left. */
+void sl_exchange_timeout(struct sl_conn *c)
+{
+	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	struct sl_exchange *x = c->x;
+	bool waits_for_origin = !x->response_head && request_sent(x);
+	uint64_t now = sl_loop_now_ms(c->worker->loop);
+	uint64_t since = waits_for_origin ? x->sent_us / 1000 : x->progress_ms;
+	uint64_t limit = waits_for_origin ? timeouts->upstream : timeouts->body;
+
+	if (now >= since + limit) {
+		time_out(c, waits_for_origin);
+		return;
+	}
+	if (now >= x->window_ms + timeouts->body) {
+		if (c->out && x->moved - x->moved_at_window < SLOWEST_BYTES) {
+			time_out(c, false);
+			return;
+		}
+		x->window_ms = now;
+		x->moved_at_window = x->moved;
+	}
+	sl_conn_arm(c, sl_min(since + limit, x->window_ms + timeouts->body) - now);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is counted and logged when an exchange is over. */
+
+#include <time.h>
+
+#include "proxy/conn.h"
+
+static void count_class(struct sl_stats *s, unsigned status)
+{
+	if (status >= 500)
+		sl_count(s->responses_5xx_total, 1);
+	else if (status >= 400)
+		sl_count(s->responses_4xx_total, 1);
+	else if (status >= 300)
+		sl_count(s->responses_3xx_total, 1);
+	else if (status >= 200)
+		sl_count(s->responses_2xx_total, 1);
+}
+
+static uint64_t wall_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void push_record(struct sl_exchange *x, uint64_t duration_us)
+{
+	struct sl_conn *c = x->conn;
+	struct sl_worker *w = c->worker;
+	const struct sl_access_record r = {
+		.start_us = wall_us() - duration_us,
+		.duration_us = duration_us,
+		.connect_us = x->connect_us,
+		.first_byte_us = x->first_byte_us,
+		.bytes_in = x->bytes_in,
+		.bytes_out = x->bytes_out,
+		.client = c->source,
+		.upstream = x->upstream_addr,
+		.status = x->status,
+		.minor = x->request.minor,
+		.reused = x->reused,
+		.listener = sl_slice_str(c->listener->config->name),
+		.method = x->method,
+		.target = x->target,
+		.user = sl_slice_str(x->auth.user),
+		.engine = sl_slice_str(x->engine),
+		.reason = sl_slice_str(x->reason),
+		.referer = x->referer,
+		.user_agent = x->user_agent,
+	};
+
+	if (w->shared->access_log && !sl_access_log_push(w->shared->access_log, w->index, &r))
+		sl_count(w->stats.log_dropped_total, 1);
+}
+
+void sl_exchange_record(struct sl_exchange *x)
+{
+	struct sl_worker *w = x->conn->worker;
+	uint64_t duration_us = sl_loop_now_us(w->loop) - x->conn->head_us;
+
+	count_class(&w->stats, x->status);
+	if (!x->engine)
+		sl_histogram_add(&w->stats.request_duration, duration_us);
+	push_record(x, duration_us);
+}

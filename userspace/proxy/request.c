@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Requests on their way upstream: what they mean, and the head that goes on. The forwarder writes request
+ * line, Host, framing and connection options itself; every other field is copied unless it is
+ * hop-by-hop. */
+
+#include "proxy/message.h"
+
+static bool is_h2c(struct sl_slice upgrade)
+{
+	struct sl_slice m;
+
+	while (sl_list_next(&upgrade, &m))
+		if (sl_slice_eq_nocase(m, SL_SLICE("h2c")))
+			return true;
+	return false;
+}
+
+/* HTTP/2 in clear would hide requests from us; a body before the switch would be ambiguous. */
+static void inspect_upgrade(const struct sl_head *h, struct sl_request *r)
+{
+	const struct sl_field *f = sl_head_find(h, SL_FIELD_UPGRADE);
+
+	if (!r->hop.upgrade || !f || r->method == SL_METHOD_CONNECT)
+		return;
+	if (is_h2c(f->value) || r->framing.kind != SL_FRAMING_NONE)
+		return;
+	r->upgrade = true;
+	r->upgrade_value = f->value;
+}
+
+/* RFC 9110 7.6.2: for OPTIONS and TRACE; ignored elsewhere. A malformed value counts as absent. */
+static void inspect_max_forwards(const struct sl_head *h, struct sl_request *r)
+{
+	const struct sl_field *f = sl_head_find(h, SL_FIELD_MAX_FORWARDS);
+
+	if (!f || (r->method != SL_METHOD_OPTIONS && r->method != SL_METHOD_TRACE))
+		return;
+	if (!f->value.len || f->value.len > 9)
+		return;
+	for (size_t i = 0; i < f->value.len; i++) {
+		if (f->value.p[i] < '0' || f->value.p[i] > '9')
+			return;
+		r->max_forwards = r->max_forwards * 10 + (uint32_t)(f->value.p[i] - '0');
+	}
+	r->has_max_forwards = true;
+}
+
+enum sl_http_error sl_request_inspect(const struct sl_head *h, struct sl_request *ret)
+{
+	struct sl_request r = {.method = h->method, .minor = h->minor};
+	struct sl_authority host;
+	enum sl_http_error e;
+
+	e = sl_target_parse(h, &r.target);
+	if (!e)
+		e = sl_host_field(h, &host);
+	if (!e)
+		e = sl_request_framing(h, &r.framing);
+	if (!e)
+		e = sl_head_hop(h, &r.hop);
+	if (e)
+		return e;
+	/* RFC 9110 9.3.6: content in CONNECT has no meaning; whoever sends some wants confusion. */
+	if (r.method == SL_METHOD_CONNECT && r.framing.kind != SL_FRAMING_NONE &&
+	    (r.framing.kind != SL_FRAMING_LENGTH || r.framing.length))
+		return SL_HTTP_BAD_CONTENT_LENGTH;
+	if (r.target.form == SL_TARGET_ABSOLUTE || r.target.form == SL_TARGET_AUTHORITY)
+		r.authority = r.target.authority;
+	r.port = r.authority.has_port ? r.authority.port : 80;
+	inspect_upgrade(h, &r);
+	inspect_max_forwards(h, &r);
+	*ret = r;
+	return SL_HTTP_OK;
+}
+
+/* A member of Via is "[name/]version received-by [comment]" (RFC 9110 7.6.3). */
+static bool via_names(struct sl_slice member, struct sl_slice name)
+{
+	const char *space = memchr(member.p, ' ', member.len);
+	struct sl_slice by;
+	size_t end = 0;
+
+	if (!space)
+		return false;
+	by = sl_slice(space + 1, (size_t)(member.p + member.len - space - 1));
+	while (by.len && by.p[0] == ' ')
+		by = sl_slice(by.p + 1, by.len - 1);
+	while (end < by.len && by.p[end] != ' ' && by.p[end] != '\t')
+		end++;
+	return sl_slice_eq_nocase(sl_slice(by.p, end), name);
+}
+
+bool sl_request_loops(const struct sl_head *h, const char *pseudonym)
+{
+	struct sl_slice name = sl_slice_str(pseudonym), list, member;
+
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		if (h->field[i].id != SL_FIELD_VIA)
+			continue;
+		list = h->field[i].value;
+		while (sl_list_next(&list, &member))
+			if (via_names(member, name))
+				return true;
+	}
+	return false;
+}
+
+static bool write_request_line(const struct sl_head *h, const struct sl_request *r,
+			       struct sl_buf *out)
+{
+	struct sl_slice path = r->target.path_query;
+	bool ok = sl_buf_append_slice(out, h->method_token) && sl_buf_append_str(out, " ");
+
+	if (!path.len && r->method == SL_METHOD_OPTIONS)
+		return ok && sl_buf_append_str(out, "* HTTP/1.1\r\n"); /* RFC 9112 3.2.4 */
+	if (!path.len || path.p[0] != '/')
+		ok = ok && sl_buf_append_str(out, "/");
+	return ok && sl_buf_append_slice(out, path) && sl_buf_append_str(out, " HTTP/1.1\r\n");
+}
+
+static bool write_field(const struct sl_field *f, struct sl_buf *out)
+{
+	return sl_buf_append_slice(out, f->name) && sl_buf_append_str(out, ": ") &&
+	       sl_buf_append_slice(out, f->value) && sl_buf_append_str(out, "\r\n");
+}
+
+/* Fields that the forwarder writes itself, or that end here. */
+static bool forwards(const struct sl_head *h, const struct sl_field *f, const struct sl_request *r,
+		     const struct sl_forwarding *w)
+{
+	switch (f->id) {
+	case SL_FIELD_HOST:
+	case SL_FIELD_CONTENT_LENGTH:
+	case SL_FIELD_TRANSFER_ENCODING:
+	case SL_FIELD_PROXY_AUTHORIZATION:
+		return false;
+	case SL_FIELD_MAX_FORWARDS:
+		return !r->has_max_forwards;
+	case SL_FIELD_EXPECT:
+		return r->hop.expect_continue;
+	case SL_FIELD_FORWARDED:
+	case SL_FIELD_X_FORWARDED_FOR:
+		return w->forwarded == SL_FORWARDED_NONE || w->forwarded_trust;
+	default:
+		return !sl_head_drops(h, f);
+	}
+}
+
+static bool write_framing(const struct sl_framing *f, struct sl_buf *out)
+{
+	switch (f->kind) {
+	case SL_FRAMING_LENGTH:
+		return sl_buf_printf(out, "Content-Length: %llu\r\n",
+				     (unsigned long long)f->length);
+	case SL_FRAMING_CHUNKED:
+		return sl_buf_append_str(out, "Transfer-Encoding: chunked\r\n");
+	default:
+		return true;
+	}
+}
+
+static bool write_forwarded(const struct sl_forwarding *f, struct sl_buf *out)
+{
+	char host[SL_ADDR_STR_MAX];
+	bool v6 = f->client.family == AF_INET6, ok = true;
+
+	sl_addr_format_host(&f->client, host);
+	if (f->forwarded == SL_FORWARDED_RFC7239 || f->forwarded == SL_FORWARDED_BOTH)
+		ok = sl_buf_printf(out,
+				   v6 ? "Forwarded: for=\"[%s]\";proto=http\r\n"
+				      : "Forwarded: for=%s;proto=http\r\n",
+				   host);
+	if (f->forwarded == SL_FORWARDED_XFF || f->forwarded == SL_FORWARDED_BOTH)
+		ok = ok && sl_buf_printf(out, "X-Forwarded-For: %s\r\n", host);
+	return ok;
+}
+
+static bool write_connection(const struct sl_request *r, struct sl_buf *out)
+{
+	if (r->upgrade)
+		return sl_buf_append_str(out, "Connection: Upgrade\r\nUpgrade: ") &&
+		       sl_buf_append_slice(out, r->upgrade_value) && sl_buf_append_str(out, "\r\n");
+	if (r->hop.te_trailers)
+		return sl_buf_append_str(out, "Connection: TE\r\nTE: trailers\r\n");
+	return true;
+}
+
+bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
+		      const struct sl_forwarding *f, struct sl_buf *out)
+{
+	bool ok = write_request_line(h, r, out) && sl_buf_append_str(out, "Host: ") &&
+		  sl_buf_append_slice(out, r->authority.text) && sl_buf_append_str(out, "\r\n");
+
+	for (unsigned i = 0; i < h->n_fields && ok; i++)
+		if (forwards(h, &h->field[i], r, f))
+			ok = write_field(&h->field[i], out);
+	ok = ok && write_framing(&r->framing, out) && write_connection(r, out) &&
+	     write_forwarded(f, out);
+	if (ok && r->has_max_forwards)
+		ok = sl_buf_printf(out, "Max-Forwards: %u\r\n", r->max_forwards - 1);
+	return ok && sl_buf_printf(out, "Via: 1.%u %s\r\n\r\n", r->minor, f->pseudonym);
+}

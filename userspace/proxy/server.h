@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_SERVER_H
+#define SLUICE_PROXY_SERVER_H
+
+/* The process: workers, the control thread (the caller's), signals, start and end. */
+
+#include "proxy/config.h"
+#include "splice/engine.h"
+#include "transport/transport.h"
+
+/* What the proxy is made of here: the implementations behind the two interfaces. */
+struct sl_server_parts {
+	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
+	size_t stream_bytes; /* memory of one stream of that transport */
+	const struct sl_engine_ops *const
+		*engines; /* NULL-terminated; the first takes everything */
+};
+
+/* Runs until TERM, QUIT or INT. Takes over the signals of the calling thread and must be called before
+ * any other thread is started. 0 after an orderly end, or -errno; the cause has been logged. */
+int sl_server_run(const struct sl_config *config, const struct sl_server_parts *parts);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tunnels: a CONNECT that was granted, or an upgrade that was accepted. The streams belong to an engine;
+ * this file opens, watches and counts. Bytes that were read too early go to the engine with the
+ * streams, in order. */
+
+#include "proxy/conn.h"
+
+#include <stdio.h>
+
+#include "base/util.h"
+
+#define TICK_MAX_MS 5000
+#define TICK_MIN_MS 20
+
+static uint64_t tick_ms(const struct sl_conn *c)
+{
+	uint64_t quarter = c->worker->shared->config->timeouts.tunnel / 4;
+
+	return sl_min(sl_max(quarter, (uint64_t)TICK_MIN_MS), (uint64_t)TICK_MAX_MS);
+}
+
+/* Brings the statistics up to date; true if bytes moved since the last time. */
+static bool account(struct sl_exchange *x)
+{
+	struct sl_stats *stats = &x->conn->worker->stats;
+	uint64_t up, down;
+
+	if (x->pair.engine)
+		x->pair.engine->ops->count(&x->pair);
+	up = x->pair.from[SL_CLIENT].bytes - x->counted[SL_CLIENT];
+	down = x->pair.from[SL_UPSTREAM].bytes - x->counted[SL_UPSTREAM];
+	x->counted[SL_CLIENT] += up;
+	x->counted[SL_UPSTREAM] += down;
+	sl_count(stats->client_bytes_in_total, up);
+	sl_count(stats->upstream_bytes_out_total, up);
+	sl_count(stats->upstream_bytes_in_total, down);
+	sl_count(stats->client_bytes_out_total, down);
+	return up || down;
+}
+
+static void end_tunnel(struct sl_conn *c, const char *reason)
+{
+	struct sl_worker *w = c->worker;
+	struct sl_exchange *x = c->x;
+
+	account(x);
+	x->bytes_in = x->pair.from[SL_CLIENT].bytes;
+	x->bytes_out = x->pair.from[SL_UPSTREAM].bytes;
+	x->reason = reason;
+	sl_list_del(&x->flow);
+	sl_count(w->stats.tunnels_active, -1);
+	sl_histogram_add(&w->stats.tunnel_duration, sl_loop_now_us(w->loop) - x->tunnel_us);
+	sl_conn_close(c, SL_CLOSE_GRACEFUL);
+}
+
+static void pair_ended(struct sl_pair *p, enum sl_pair_end why)
+{
+	end_tunnel(p->owner, sl_pair_end_name(why));
+}
+
+void sl_tunnel_abort(struct sl_conn *c, const char *reason)
+{
+	c->x->pair.engine->ops->abort(&c->x->pair);
+	end_tunnel(c, reason);
+}
+
+void sl_tunnel_tick(struct sl_conn *c)
+{
+	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	struct sl_exchange *x = c->x;
+	uint64_t now = sl_loop_now_ms(c->worker->loop);
+
+	if (account(x))
+		x->quiet_since_ms = now;
+	if (now - x->quiet_since_ms >= timeouts->tunnel) {
+		sl_count(c->worker->stats.timeouts_tunnel_total, 1);
+		sl_tunnel_abort(c, "tunnel-timeout");
+		return;
+	}
+	sl_conn_arm(c, tick_ms(c));
+}
+
+static const char *wanted_engine(const struct sl_conn *c)
+{
+	switch (c->listener->config->splice) {
+	case SL_SPLICE_AUTO:
+		return NULL;
+	case SL_SPLICE_COPY:
+		return "copy";
+	case SL_SPLICE_SOCKMAP:
+		return "sockmap";
+	case SL_SPLICE_PACKET:
+		return "packet";
+	}
+	return NULL;
+}
+
+static void hand_over(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+
+	x->pair = (struct sl_pair){
+		.stream = {c->client, SL_TAKE_PTR(x->upstream)},
+		.pending = {SL_TAKE_PTR(c->in), SL_TAKE_PTR(x->up_in)},
+		.input_ended = {c->input_ended, x->upstream_ended},
+		.on_end = pair_ended,
+		.owner = c,
+	};
+	c->client = NULL;
+}
+
+/* The engine refused: the streams are ours again. */
+static void take_back(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+
+	c->client = x->pair.stream[SL_CLIENT];
+	x->upstream = x->pair.stream[SL_UPSTREAM];
+	c->in = x->pair.pending[SL_CLIENT];
+	x->up_in = x->pair.pending[SL_UPSTREAM];
+}
+
+static void start_tunnel(struct sl_conn *c)
+{
+	struct sl_worker *w = c->worker;
+	struct sl_exchange *x = c->x;
+	struct sl_choice choice = sl_policy_choose(&w->engines, wanted_engine(c));
+	const char *why;
+
+	x->head = sl_buf_put(&w->buffers, x->head);
+	hand_over(c);
+	if (choice.engine->ops->join(choice.engine, &x->pair, &why) < 0) {
+		take_back(c);
+		sl_conn_abort(c, "resources");
+		return;
+	}
+	x->engine = choice.engine->ops->name;
+	x->engine_reason = choice.reason;
+	x->tunnel_us = sl_loop_now_us(w->loop);
+	x->quiet_since_ms = sl_loop_now_ms(w->loop);
+	sl_list_add_tail(&w->tunnels, &x->flow);
+	sl_count(w->stats.tunnels_total, 1);
+	sl_count(w->stats.tunnels_active, 1);
+	sl_conn_set_state(c, SL_CONN_TUNNEL);
+	sl_conn_arm(c, tick_ms(c));
+}
+
+void sl_tunnel_open(struct sl_conn *c)
+{
+	int r = sl_conn_flush(c);
+
+	if (r < 0)
+		sl_conn_abort(c, "client-reset");
+	else if (r > 0)
+		start_tunnel(c);
+}
+
+/* Asked for once per pair: endpoint() costs system calls. */
+static void learn_locals(struct sl_exchange *x)
+{
+	struct sl_endpoint unused;
+
+	if (x->locals_known || !x->pair.stream[SL_CLIENT])
+		return;
+	for (int side = 0; side < 2; side++)
+		x->pair.stream[side]->ops->endpoint(x->pair.stream[side], &unused);
+	x->locals_known = true;
+}
+
+void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret)
+{
+	struct sl_conn *c = x->conn;
+	bool v6 = x->request.authority.ipv6_literal;
+
+	learn_locals(x);
+	if (x->pair.engine)
+		x->pair.engine->ops->count(&x->pair);
+	*ret = (struct sl_flow_info){
+		.id = c->id,
+		.age_ms = sl_loop_now_ms(c->worker->loop) - x->tunnel_us / 1000,
+		.client = c->source,
+		.client_local = x->pair.stream[SL_CLIENT]->local,
+		.upstream = x->upstream_addr,
+		.upstream_local = x->pair.stream[SL_UPSTREAM]->local,
+		.from = {x->pair.from[SL_CLIENT], x->pair.from[SL_UPSTREAM]},
+		.engine = x->engine,
+		.reason = x->engine_reason,
+		.listener = c->listener->config->name,
+		.worker = c->worker->index,
+	};
+	snprintf(ret->target, sizeof(ret->target), v6 ? "[%.*s]:%u" : "%.*s:%u", (int)x->host.len,
+		 x->host.p, x->port);
+}

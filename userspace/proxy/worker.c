@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Workers: set up, run, drain, tear down. */
+
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "proxy/conn.h"
+
+#define BACKLOG	     4096
+#define TICK_MS	     1000
+#define BUFFER_SLACK 2048 /* what the proxy adds to a head */
+#define BUFFER_MIN   (16 * 1024)
+/* Connections over the limit that may be told so at once. */
+#define REFUSALS_MAX 512
+
+static void count_acceptor(struct sl_worker *w)
+{
+	uint64_t failed = 0, paused = 0;
+
+	for (size_t i = 0; i < w->shared->config->n_listeners; i++) {
+		if (!w->listeners[i].acceptor)
+			continue;
+		failed += w->listeners[i].acceptor->stats.failed;
+		paused += w->listeners[i].acceptor->stats.paused;
+	}
+	sl_count(w->stats.accept_failures_total, failed - w->stats.accept_failures_total);
+	sl_count(w->stats.accept_pauses_total, paused - w->stats.accept_pauses_total);
+}
+
+static void count_memory(struct sl_worker *w)
+{
+	size_t streams = (w->conns.used * 2) * w->shared->stream_bytes;
+
+	__atomic_store_n(&w->stats.own_bytes,
+			 sl_slab_bytes(&w->conns) + sl_slab_bytes(&w->exchanges) +
+				 sl_slab_bytes(&w->buffers.slab) + streams,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.buffers_in_use, w->buffers.slab.used, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.idle_connection_bytes,
+			 w->conns.object_size + w->shared->stream_bytes, __ATOMIC_RELAXED);
+}
+
+static void tick(struct sl_timer *t)
+{
+	struct sl_worker *w = sl_container_of(t, struct sl_worker, tick);
+
+	if (!w->draining)
+		count_acceptor(w);
+	count_memory(w);
+	sl_loop_arm(w->loop, &w->tick, TICK_MS);
+}
+
+/* --- set-up --- */
+
+static uint32_t most_conns(const struct sl_shared *s)
+{
+	return s->config->limits.connections + REFUSALS_MAX;
+}
+
+static void init_memory(struct sl_worker *w)
+{
+	const struct sl_limits_config *limits = &w->shared->config->limits;
+	uint32_t cap = sl_max((uint32_t)BUFFER_MIN, limits->head + BUFFER_SLACK);
+	uint64_t buffers = limits->memory / w->shared->n_workers / (sizeof(struct sl_buf) + cap);
+
+	sl_buf_pool_init(&w->buffers, cap, (uint32_t)sl_min(buffers, (uint64_t)UINT32_MAX));
+	sl_slab_init(&w->conns, "connections", sizeof(struct sl_conn), most_conns(w->shared));
+	sl_slab_init(&w->exchanges, "exchanges", sizeof(struct sl_exchange), most_conns(w->shared));
+	sl_list_init(&w->all_conns);
+	sl_list_init(&w->tunnels);
+}
+
+static int create_engines(struct sl_worker *w)
+{
+	const struct sl_engine_options o = {
+		.loop = w->loop,
+		.buffers = &w->buffers,
+		.pairs = most_conns(w->shared),
+	};
+	struct sl_engine_report report;
+	int r;
+
+	for (size_t i = 0; w->shared->engines[i] && i < SL_ENGINES_MAX; i++) {
+		w->engines.n = i + 1;
+		w->shared->engines[i]->probe(&report);
+		if (!report.available)
+			continue;
+		r = w->shared->engines[i]->create(&o, &w->engines.engine[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int open_listener(struct sl_worker *w, uint32_t i)
+{
+	const struct sl_listener_config *c = &w->shared->config->listeners[i];
+	struct sl_listener *l = &w->listeners[i];
+	const struct sl_listen_options o = {
+		.addr = c->listen, .backlog = BACKLOG, .reuse_port = true};
+	char text[SL_ADDR_STR_MAX];
+	int r;
+
+	*l = (struct sl_listener){.config = c, .index = i, .worker = w, .auth = w->shared->auth[i]};
+	r = w->transport->ops->listen(w->transport, &o, sl_conn_accept, l, &l->acceptor);
+	if (r < 0)
+		sl_error("listener %s: %s: %s", c->name, sl_addr_format(&c->listen, text),
+			 strerror(-r));
+	return r;
+}
+
+static int set_up(struct sl_worker *w)
+{
+	const struct sl_config *c = w->shared->config;
+	int r;
+
+	r = sl_loop_new(&w->loop);
+	if (!r)
+		r = w->shared->transport_new(w->loop, most_conns(w->shared) * 2 + c->pool.idle,
+					     &w->transport);
+	if (!r)
+		r = sl_resolver_new(w->loop, &c->resolver, &w->resolver);
+	if (!r)
+		r = sl_pool_init(&w->pool, w->loop, &w->stats, c->pool.idle,
+				 c->pool.idle_timeout_ms);
+	if (!r)
+		r = create_engines(w);
+	w->listeners = calloc(c->n_listeners, sizeof(*w->listeners));
+	if (!r && !w->listeners)
+		r = -ENOMEM;
+	for (uint32_t i = 0; !r && i < c->n_listeners; i++)
+		r = open_listener(w, i);
+	return r;
+}
+
+int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_worker **ret)
+{
+	struct sl_worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	memset(w, 0, sizeof(*w));
+	w->shared = shared;
+	w->index = index;
+	sl_timer_init(&w->tick, tick);
+	init_memory(w);
+	r = set_up(w);
+	if (r < 0) {
+		sl_worker_free(w);
+		return r;
+	}
+	count_memory(w);
+	sl_loop_arm(w->loop, &w->tick, TICK_MS);
+	*ret = w;
+	return 0;
+}
+
+static void *worker_main(void *arg)
+{
+	struct sl_worker *w = arg;
+	int r = sl_loop_run(w->loop);
+
+	if (r < 0)
+		sl_error("worker %u: event loop: %s", w->index, strerror(-r));
+	return NULL;
+}
+
+int sl_worker_start(struct sl_worker *w)
+{
+	int r = pthread_create(&w->thread, NULL, worker_main, w);
+
+	w->started = !r;
+	return -r;
+}
+
+/* --- end --- */
+
+static void unlisten(struct sl_worker *w)
+{
+	if (!w->listeners)
+		return;
+	count_acceptor(w);
+	for (size_t i = 0; i < w->shared->config->n_listeners; i++) {
+		struct sl_listener *l = &w->listeners[i];
+
+		if (l->acceptor)
+			w->transport->ops->unlisten(l->acceptor);
+		l->acceptor = NULL;
+	}
+}
+
+void sl_worker_drain(struct sl_worker *w)
+{
+	struct sl_list *pos, *tmp;
+
+	if (w->draining)
+		return;
+	unlisten(w);
+	w->draining = true;
+	sl_list_for_each_safe (pos, tmp, &w->all_conns)
+		sl_conn_drain(sl_list_entry(pos, struct sl_conn, node));
+}
+
+void sl_worker_abort(struct sl_worker *w)
+{
+	sl_worker_drain(w);
+	while (!sl_list_empty(&w->all_conns))
+		sl_conn_abort(sl_list_entry(w->all_conns.next, struct sl_conn, node), "stopped");
+}
+
+/* In the caller's thread, after the worker's has ended. */
+static void tear_down(struct sl_worker *w)
+{
+	if (w->loop && w->listeners)
+		sl_worker_abort(w);
+	sl_pool_destroy(&w->pool);
+	if (w->loop)
+		sl_loop_turn(w->loop, 0); /* runs what was deferred: objects are freed */
+	for (size_t i = 0; i < w->engines.n; i++)
+		if (w->engines.engine[i])
+			w->engines.engine[i]->ops->destroy(w->engines.engine[i]);
+	sl_resolver_free(w->resolver);
+	if (w->transport)
+		w->transport->ops->destroy(w->transport);
+}
+
+void sl_worker_free(struct sl_worker *w)
+{
+	if (!w)
+		return;
+	if (w->started) {
+		sl_loop_stop(w->loop);
+		pthread_join(w->thread, NULL);
+	}
+	tear_down(w);
+	sl_loop_free(w->loop);
+	sl_buf_pool_destroy(&w->buffers);
+	sl_slab_destroy(&w->conns);
+	sl_slab_destroy(&w->exchanges);
+	free(w->listeners);
+	free(w);
+}
+
+/* --- calls from other threads --- */
+
+struct call {
+	struct sl_task task;
+	struct sl_worker *worker;
+	void (*fn)(struct sl_worker *w, void *arg);
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t done_cond;
+	bool done;
+};
+
+static void run_call(struct sl_task *t)
+{
+	struct call *call = sl_container_of(t, struct call, task);
+
+	call->fn(call->worker, call->arg);
+	pthread_mutex_lock(&call->lock);
+	call->done = true;
+	pthread_cond_signal(&call->done_cond);
+	pthread_mutex_unlock(&call->lock);
+}
+
+void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg)
+{
+	struct call call = {
+		.worker = w,
+		.fn = fn,
+		.arg = arg,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.done_cond = PTHREAD_COND_INITIALIZER,
+	};
+
+	sl_task_init(&call.task, run_call);
+	sl_loop_post(w->loop, &call.task);
+	pthread_mutex_lock(&call.lock);
+	while (!call.done)
+		pthread_cond_wait(&call.done_cond, &call.lock);
+	pthread_mutex_unlock(&call.lock);
+}
+
+uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,
+			 void (*each)(void *arg, const struct sl_flow_info *f), void *arg)
+{
+	struct sl_flow_info info;
+	struct sl_list *pos;
+	uint32_t n = 0;
+
+	sl_list_for_each (pos, &w->tunnels) {
+		if (n++ >= max)
+			break;
+		sl_tunnel_info(sl_list_entry(pos, struct sl_exchange, flow), &info);
+		each(arg, &info);
+	}
+	return n;
+}

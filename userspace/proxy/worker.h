@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_WORKER_H
+#define SLUICE_PROXY_WORKER_H
+
+/* A worker: one thread with everything it needs. Workers share nothing on the hot path. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/loop.h"
+#include "base/slab.h"
+#include "http/head.h"
+#include "proxy/access_log.h"
+#include "proxy/auth.h"
+#include "proxy/config.h"
+#include "proxy/flows.h"
+#include "proxy/limits.h"
+#include "proxy/pool.h"
+#include "proxy/resolve.h"
+#include "proxy/stats.h"
+#include "splice/policy.h"
+#include "transport/transport.h"
+
+struct sl_worker;
+
+/* A configured listener as one worker has it. */
+struct sl_listener {
+	const struct sl_listener_config *config;
+	uint32_t index; /* in the configuration */
+	struct sl_worker *worker;
+	struct sl_acceptor *acceptor; /* NULL when draining */
+	struct sl_auth *auth;	      /* shared by the workers; NULL: none */
+};
+
+/* What all workers use; owned by the server, read-only or with its own locks. */
+struct sl_shared {
+	const struct sl_config *config;
+	struct sl_limits *limits;
+	struct sl_access_log *access_log; /* NULL: none */
+	struct sl_auth **auth;		  /* per listener, NULL: none */
+	const struct sl_addr *own;	  /* our own addresses, for the access rules */
+	size_t n_own;
+	const char *pseudonym; /* in Via */
+	uint32_t n_workers;
+	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
+	size_t stream_bytes; /* of the transport's own memory for a stream */
+	const struct sl_engine_ops *const
+		*engines; /* NULL-terminated; the first takes everything */
+};
+
+struct sl_worker {
+	const struct sl_shared *shared;
+	uint32_t index;
+	pthread_t thread;
+	bool started;
+	struct sl_loop *loop;
+	struct sl_transport *transport;
+	struct sl_buf_pool buffers;
+	struct sl_slab conns, exchanges;
+	struct sl_resolver *resolver;
+	struct sl_engines engines;
+	struct sl_pool pool;
+	struct sl_listener *listeners;
+	struct sl_list all_conns;
+	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
+	uint64_t next_id;
+	bool draining;
+	struct sl_task stop;
+	struct sl_timer tick;
+	struct sl_head head; /* scratch for the parser */
+	struct sl_stats stats;
+};
+
+/* Creates everything but the thread. 0 or -errno; the failed address is logged. */
+int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_worker **ret);
+int sl_worker_start(struct sl_worker *w);
+/* Stops and joins the thread. Every connection is closed. Takes NULL. */
+void sl_worker_free(struct sl_worker *w);
+
+/* Runs fn(w, arg) in the worker's thread and waits for it. Not from the worker's own thread. */
+void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg);
+
+/* Stops listening; idle connections close, others after their request; tunnels go on. In the
+ * worker's thread. */
+void sl_worker_drain(struct sl_worker *w);
+/* Resets every connection. In the worker's thread. */
+void sl_worker_abort(struct sl_worker *w);
+
+/* Calls each for at most max pairs. In the worker's thread. */
+uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,
+			 void (*each)(void *arg, const struct sl_flow_info *f), void *arg);
+
+#endif
