@@ -15,3 +15,26 @@ from lab.suite import Skip, Suite, check, equal
 from lab.wire import Ended, Wire
 
 CLIENT, PROXY_C, PROXY_S, SERVER = "10.1.0.2", "10.1.0.1", "10.2.0.1", "10.2.0.2"
+
+
+class Lab:
+    """What most suites need: the topology, an origin on port 80 of the server, and a sluice that has
+    to end well."""
+
+    def __init__(self, config=None, **options):
+        self.net = Topology()
+        self.origin = Origin(self.net.server, SERVER, 80)
+        self.sluice = Sluice(self.net, config, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.sluice.stop()
+        finally:
+            self.sluice.discard()
+
+    def tell(self):
+        return self.sluice.tell()

@@ -177,7 +177,7 @@ class Sluice:
         return flat
 
     def flows(self):
-        return self.ask("flows")["flows"]
+        return self.ask("flows")["flows"]["flows"]
 
     def http_get(self, path, port=9145):
         with Wire(self.net.proxy.connect("127.0.0.1", port, 5)) as wire:
