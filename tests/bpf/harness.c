@@ -14,6 +14,8 @@
 
 #include "base/util.h"
 
+#include "control.skel.h"
+
 const struct hook hooks[2] = {
 	{"tc", "splice_tc", {-1, TC_ACT_OK}, TC_ACT_SHOT, {TC_ACT_REDIRECT, TC_ACT_REDIRECT}},
 	{"xdp", "splice_xdp", {XDP_PASS, XDP_PASS}, XDP_DROP, {XDP_TX, XDP_REDIRECT}},
@@ -45,6 +47,28 @@ void harness_close(struct harness *h)
 	for (size_t i = 0; i < SL_ARRAY_SIZE(hooks); i++)
 		h->program[i] = sl_close(h->program[i]);
 	sl_loader_unload(h->folder);
+}
+
+int harness_use_control_frame(struct harness *h)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = h->folder);
+	struct control *c = control__open_opts(&opts);
+	int fd = -1;
+
+	if (!c)
+		return -errno;
+	bpf_program__set_autoload(c->progs.sl_control_call, false);
+	bpf_map__set_max_entries(c->maps.pairs, h->pins.slots);
+	bpf_map__set_max_entries(c->maps.flows, 2 * h->pins.slots);
+	if (!control__load(c))
+		fd = dup(bpf_program__fd(c->progs.sl_control_frame));
+	control__destroy(c);
+	if (fd < 0)
+		return -errno;
+	sl_close(h->pins.control);
+	h->pins.control = fd;
+	h->pins.control_is_call = false;
+	return 0;
 }
 
 static void die(const char *what)

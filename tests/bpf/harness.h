@@ -38,6 +38,9 @@ struct harness {
 int harness_open(struct harness *h, uint32_t slots);
 void harness_close(struct harness *h);
 
+/* Makes control calls by the program that kernels before 6.6 need. */
+int harness_use_control_frame(struct harness *h);
+
 /* Runs a program on a frame of len bytes, FRAME_MAX of room; it is changed in place. */
 enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len);
 

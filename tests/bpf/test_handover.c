@@ -271,6 +271,10 @@ static void fins_both_ways_close_the_pair(void **state)
 	pair = harness_pair(&h, SLOT);
 	f = segment(CLIENT, FRAME_ACK | FRAME_FIN, 10);
 	assert_sent(&f, CLIENT);
+	f = segment(SERVER, FRAME_ACK, 0);
+	f.ack = 90000 + 10; /* the data, not the FIN */
+	assert_sent(&f, SERVER);
+	assert_false(harness_pair(&h, SLOT).leg[CLIENT].flags & SL_LEG_FIN_ACKED);
 	f = segment(SERVER, FRAME_ACK, 1000); /* half closed: the server goes on */
 	f.ack = 90000 + 11;
 	assert_sent(&f, SERVER);

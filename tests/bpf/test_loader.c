@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The loader: pins, layouts, devices. Needs root (BPF, a network namespace of its own).
+ *
+ *	namespace: sl0 ==veth== sl1
+ */
+
+#include "unit.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <net/if.h>
+
+#include "harness.h"
+
+static struct harness h;
+
+static bool has_pin(const char *name)
+{
+	char path[SL_PIN_PATH_MAX];
+	struct stat st;
+
+	return !sl_pin_path(path, h.folder, name) && !stat(path, &st);
+}
+
+/* Programs attached at a hook of a device, as the kernel says. */
+static uint32_t attached(const char *device, int type)
+{
+	uint32_t ids[8], n = SL_ARRAY_SIZE(ids), flags;
+
+	if (bpf_prog_query(if_nametoindex(device), type, 0, &flags, ids, &n))
+		return 0;
+	return n;
+}
+
+static bool has_xdp(const char *device)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "ip -d link show dev %s | grep -q 'xdp '", device);
+	return system(command) == 0;
+}
+
+static void loading_again_keeps_what_is_there(void **state)
+{
+	struct sl_flow_pair pair = frame_pair(4);
+	struct sl_pins_status s;
+
+	harness_install(&h, 2, &pair);
+	assert_int_equal(sl_loader_load(h.folder, 2 * HARNESS_SLOTS), 0);
+	assert_int_equal(sl_pins_status(h.folder, &s), 0);
+	assert_int_equal(s.slots, HARNESS_SLOTS);
+	assert_int_equal(s.pairs[SL_FLOW_ACTIVE], 1);
+	assert_int_equal(s.pairs[SL_FLOW_FREE], HARNESS_SLOTS - 1);
+	assert_true(s.memory_bytes > HARNESS_SLOTS * sizeof(struct sl_flow_pair));
+}
+
+static void another_layout_is_refused(void **state)
+{
+	_sl_close_ int fd = sl_pin_open(h.folder, "layout");
+	struct sl_layout good, bad;
+	struct sl_pins pins;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &good), 0);
+	bad = good;
+	bad.version++;
+	bpf_map_update_elem(fd, &zero, &bad, BPF_ANY);
+	assert_int_equal(sl_pins_open(h.folder, &pins), -EPROTO);
+	assert_int_equal(sl_loader_load(h.folder, HARNESS_SLOTS), -EPROTO);
+	bpf_map_update_elem(fd, &zero, &good, BPF_ANY);
+	assert_int_equal(sl_pins_open(h.folder, &pins), 0);
+	sl_pins_close(&pins);
+}
+
+static void an_empty_folder_is_no_engine(void **state)
+{
+	struct sl_pins pins;
+	struct sl_pins_status s;
+
+	assert_int_equal(sl_pins_open("/sys/fs/bpf/sluice-no-such", &pins), -ENOENT);
+	assert_int_equal(sl_pins_status("/sys/fs/bpf/sluice-no-such", &s), -ENOENT);
+	assert_int_equal(sl_loader_unload("/sys/fs/bpf/sluice-no-such"), -ENOENT);
+}
+
+static void devices_are_attached_once_and_stay_so(void **state)
+{
+	const char *how = NULL;
+	char pin[64];
+
+	assert_int_equal(sl_loader_attach(h.folder, "sl-none", SL_HOOK_AUTO, &how), -ENODEV);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sl_loader_attach(h.folder, "sl0", SL_HOOK_AUTO, &how), 0);
+	if (!strcmp(how, "tc (tcx)")) {
+		assert_int_equal(attached("sl0", 46), 1);
+		snprintf(pin, sizeof(pin), "link_sl0_%u_tc", if_nametoindex("sl0"));
+		assert_true(has_pin(pin));
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sl_loader_attach(h.folder, "sl1", SL_HOOK_XDP, &how), 0);
+	assert_string_equal(how, "xdp (native)");
+	assert_true(has_xdp("sl1"));
+	assert_int_equal(sl_loader_attach(h.folder, "lo", SL_HOOK_XDP, &how), -EOPNOTSUPP);
+	assert_int_equal(sl_loader_attach(h.folder, "lo", SL_HOOK_XDP_GENERIC, &how), 0);
+}
+
+static void the_entry_for_old_kernels_answers_the_same(void **state)
+{
+	struct sl_flow_pair pair = frame_pair(4);
+	struct sl_control call, frame;
+
+	assert_true(h.pins.control >= 0);
+	pair.generation = 9;
+	pair.leg[0].peer_port = 1;
+	pair.leg[1].local_port = 2;
+	assert_int_equal(harness_control(&h, SL_CONTROL_WATCH, 6, &pair, 0, &call), 0);
+	assert_int_equal(harness_control(&h, SL_CONTROL_RELEASE, 6, &pair, 0, NULL), 0);
+	assert_int_equal(harness_use_control_frame(&h), 0);
+	assert_false(h.pins.control_is_call);
+	assert_int_equal(harness_control(&h, SL_CONTROL_WATCH, 6, &pair, 0, &frame), 0);
+	assert_memory_equal(&call, &frame, sizeof(call));
+	assert_int_equal(harness_control(&h, SL_CONTROL_RELEASE, 6, &pair, 0, NULL), 0);
+}
+
+static void unloading_leaves_nothing(void **state)
+{
+	struct sl_pins_status s;
+
+	assert_int_equal(sl_pins_status(h.folder, &s), 0);
+	assert_true(s.links >= 2);
+	assert_int_equal(sl_loader_unload(h.folder), 0);
+	assert_int_equal(attached("sl0", 46), 0);
+	assert_false(has_xdp("sl1"));
+	assert_int_equal(sl_pins_status(h.folder, &s), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(loading_again_keeps_what_is_there),
+		cmocka_unit_test(another_layout_is_refused),
+		cmocka_unit_test(an_empty_folder_is_no_engine),
+		cmocka_unit_test(devices_are_attached_once_and_stay_so),
+		cmocka_unit_test(the_entry_for_old_kernels_answers_the_same),
+		cmocka_unit_test(unloading_leaves_nothing),
+	};
+	int failed;
+
+	if (unshare(CLONE_NEWNET) || system("ip link add sl0 type veth peer name sl1 && "
+					    "ip link set lo up && ip link set sl0 up && "
+					    "ip link set sl1 up")) {
+		printf("1..0 # SKIP no network namespace can be made here\n");
+		return HARNESS_SKIP;
+	}
+	if (harness_open(&h, HARNESS_SLOTS))
+		return HARNESS_SKIP;
+	failed = cmocka_run_group_tests_name("loader", tests, NULL, NULL);
+	harness_close(&h);
+	return failed;
+}
