@@ -32,7 +32,7 @@ static void without_a_file_it_is_a_forward_proxy_on_loopback(void **state)
 	assert_int_equal(c->workers, 0);
 	assert_string_equal(c->admin, "/run/sluice/admin.sock");
 	assert_string_equal(sl_addr_format(&c->metrics, text), "127.0.0.1:9145");
-	assert_string_equal(c->via, "sluice");
+	assert_null(c->via);
 	assert_int_equal(c->log_level, SL_LOG_INFO);
 	assert_int_equal(c->splice.engine, SL_SPLICE_AUTO);
 	assert_int_equal(c->splice.after_bytes, 65536);

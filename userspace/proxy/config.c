@@ -46,8 +46,7 @@ static int new_config(const char *file, struct sl_config **ret)
 	*c = defaults;
 	c->file = file ? strdup(file) : NULL;
 	c->admin = strdup("/run/sluice/admin.sock");
-	c->via = strdup("sluice");
-	if ((file && !c->file) || !c->admin || !c->via ||
+	if ((file && !c->file) || !c->admin ||
 	    sl_addr_parse(SL_SLICE("127.0.0.1:9145"), &c->metrics)) {
 		sl_config_free(c);
 		return -ENOMEM;
