@@ -245,6 +245,13 @@ static void run_list(struct sl_list *list)
 }
 
 /* Posted tasks run one by one off the shared list: they may be cancelled by an earlier one. */
+void sl_loop_unpost(struct sl_loop *l, struct sl_task *t)
+{
+	pthread_mutex_lock(&l->posted_lock);
+	sl_list_del(&t->node);
+	pthread_mutex_unlock(&l->posted_lock);
+}
+
 static void run_posted(struct sl_loop *l)
 {
 	struct sl_list batch;

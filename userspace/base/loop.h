@@ -55,6 +55,8 @@ void sl_loop_defer(struct sl_loop *l, struct sl_task *t);
 void sl_loop_cancel(struct sl_task *t);
 /* From any thread: runs t in the loop's thread soon. The task must not be queued anywhere. */
 void sl_loop_post(struct sl_loop *l, struct sl_task *t);
+/* In the loop's thread: takes back a posted task that has not run. Nothing happens if it has. */
+void sl_loop_unpost(struct sl_loop *l, struct sl_task *t);
 
 /* CLOCK_MONOTONIC, sampled once a turn. */
 uint64_t sl_loop_now_ms(const struct sl_loop *l);
