@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The resolver. A name that the cache doesn't know is looked for in /etc/hosts, then becomes a
- * question: two look-ups in c-ares (AAAA and A), and the askers that wait for it.
+ * question: two look-ups (AAAA and A), and the askers that wait for them.
  *
  * The two are separate, so that one that is lost or broken doesn't hold back the other: when only
  * one has answered with addresses, the second gets 50 ms (RFC 8305 section 3), then the askers are
  * told what is known and the question goes on for the cache alone.
  *
- * Invariants: a question is in one bucket of `asked` until both halves are done; c-ares callbacks
- * only note results and queue the question, answers are given from a deferred task. So askers may
+ * Invariants: a question is in one bucket of `asked` until both halves are done; a half that is
+ * done only queues the question, answers are given from a deferred task. So askers may
  * ask and cancel anything from on_answer, and nobody is answered before sl_resolve() returns.
  *
  * Not here: search domains and aliases (a proxy resolves what it is told), sorting inside a family
@@ -15,20 +15,16 @@
 
 #include "proxy/resolve.h"
 
-#include <ares.h>
 #include <errno.h>
-#include <pthread.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/time.h>
 
 #include "base/slab.h"
 #include "proxy/resolve_cache.h"
+#include "proxy/resolve_dns.h"
 
 #define QUESTIONS	1024 /* most in flight */
 #define BUCKETS		256  /* a power of two */
-#define SERVERS		16
 #define NAME_MAX_BYTES	253
 #define LABEL_MAX_BYTES 63
 #define DELAY_MS	50   /* RFC 8305 section 3: what one family waits for the other */
@@ -41,41 +37,22 @@ enum family {
 	FAMILIES,
 };
 
-/* What one look-up found. */
-struct half {
-	struct question *question;
-	bool done;
-	int error; /* as sl_query.on_answer */
-	uint32_t ttl_s;
-	struct sl_addrs addrs;
-};
-
 struct question {
 	struct sl_resolver *resolver;
 	struct sl_list in_bucket, in_ready;
 	struct sl_list askers;
 	struct sl_timer delay;
 	uint64_t hash;
-	struct half half[FAMILIES];
+	struct sl_dns_lookup half[FAMILIES];
 	bool early; /* answered with one half already */
 	uint8_t name_len;
 	char name[NAME_MAX_BYTES + 1];
 };
 
-/* A socket of c-ares. */
-struct watch {
-	struct sl_io io;
-	struct sl_list node;
-	struct sl_resolver *resolver;
-};
-
 struct sl_resolver {
 	struct sl_loop *loop;
 	struct sl_resolver_config config; /* servers not kept */
-	ares_channel dns, hosts;
-	bool closing;
-	struct sl_list watches;
-	struct sl_timer timer; /* c-ares' next timeout */
+	struct sl_dns *dns;
 	struct sl_task answer;
 	struct sl_list ready; /* questions that have news for their askers */
 	struct sl_list asked[BUCKETS];
@@ -128,58 +105,6 @@ static uint64_t hash_name(const struct sl_resolver *r, struct sl_slice name)
 }
 
 /* ---- results ---- */
-
-static int error_of(int status)
-{
-	switch (status) {
-	case ARES_SUCCESS:
-	case ARES_ENODATA:
-	case ARES_ENOTFOUND:
-	case ARES_ENONAME:
-	case ARES_EBADNAME:
-		return -ENOENT;
-	case ARES_ETIMEOUT:
-		return -ETIMEDOUT;
-	default:
-		return -EIO;
-	}
-}
-
-static bool has_addr(const struct sl_addrs *a, const struct sl_addr *addr)
-{
-	for (size_t i = 0; i < a->n; i++)
-		if (sl_addr_eq_host(&a->addr[i], addr))
-			return true;
-	return false;
-}
-
-/* Takes the first addresses of a family; a stranger's answer may hold thousands. */
-static void take_addrs(const struct ares_addrinfo *res, int family, struct sl_addrs *ret)
-{
-	for (const struct ares_addrinfo_node *n = res->nodes; n && ret->n < SL_RESOLVE_MAX;
-	     n = n->ai_next) {
-		struct sl_addr addr = {0};
-
-		if (n->ai_family != family || n->ai_addrlen > sizeof(addr))
-			continue;
-		memcpy(&addr, n->ai_addr, n->ai_addrlen);
-		sl_addr_set_port(&addr, 0);
-		if (!has_addr(ret, &addr))
-			ret->addr[ret->n++] = addr;
-	}
-}
-
-/* The shortest of the records, aliases included. Above 2^31 is 0 (RFC 2181 section 8). */
-static uint32_t ttl_of(const struct ares_addrinfo *res)
-{
-	int ttl = INT32_MAX;
-
-	for (const struct ares_addrinfo_node *n = res->nodes; n; n = n->ai_next)
-		ttl = sl_min(ttl, n->ai_ttl);
-	for (const struct ares_addrinfo_cname *c = res->cnames; c; c = c->next)
-		ttl = sl_min(ttl, c->ttl);
-	return (uint32_t)sl_max(ttl, 0);
-}
 
 /* Alternates between the families, beginning with the first one (RFC 8305 section 4). */
 static void interleave(const struct sl_addrs *first, const struct sl_addrs *second,
@@ -237,7 +162,7 @@ static uint64_t question_ttl_ms(const struct question *q, int error)
 		return sl_min(c->negative_ttl_ms,
 			      error == -ENOENT ? UINT32_MAX : (uint32_t)FAILURE_TTL_MS);
 	for (int f = 0; f < FAMILIES; f++) {
-		const struct half *h = &q->half[f];
+		const struct sl_dns_lookup *h = &q->half[f];
 
 		if (h->addrs.n)
 			ttl_ms = sl_min(ttl_ms, (uint64_t)h->ttl_s * 1000);
@@ -318,25 +243,14 @@ static void delay_over(struct sl_timer *t)
 	make_ready(sl_container_of(t, struct question, delay));
 }
 
-static void half_done(void *arg, int status, int timeouts, struct ares_addrinfo *res)
+static void half_done(struct sl_dns_lookup *half)
 {
-	struct half *h = arg;
-	struct question *q = h->question;
+	struct question *q = half->owner;
 
-	if (!q->resolver->closing) {
-		h->done = true;
-		h->error = error_of(status);
-		if (status == ARES_SUCCESS && res) {
-			take_addrs(res, h == &q->half[V6] ? AF_INET6 : AF_INET, &h->addrs);
-			h->ttl_s = ttl_of(res);
-		}
-		if (q->half[V6].done && q->half[V4].done)
-			make_ready(q);
-		else if (h->addrs.n)
-			sl_loop_arm(q->resolver->loop, &q->delay, DELAY_MS);
-	}
-	if (res)
-		ares_freeaddrinfo(res);
+	if (q->half[V6].done && q->half[V4].done)
+		make_ready(q);
+	else if (half->addrs.n)
+		sl_loop_arm(q->resolver->loop, &q->delay, DELAY_MS);
 }
 
 static struct question *find_question(struct sl_resolver *r, uint64_t hash, struct sl_slice name)
@@ -367,125 +281,24 @@ static struct question *question_new(struct sl_resolver *r, uint64_t hash, struc
 	sl_timer_init(&q->delay, delay_over);
 	sl_list_add(&r->asked[hash % BUCKETS], &q->in_bucket);
 	for (int f = 0; f < FAMILIES; f++)
-		q->half[f].question = q;
+		q->half[f] = (struct sl_dns_lookup){
+			.family = f == V6 ? AF_INET6 : AF_INET, .on_done = half_done, .owner = q};
 	return q;
-}
-
-/* ---- c-ares on the loop ---- */
-
-static void arm_timer(struct sl_resolver *r)
-{
-	struct timeval tv;
-
-	if (!ares_timeout(r->dns, NULL, &tv))
-		sl_loop_disarm(r->loop, &r->timer);
-	else
-		sl_loop_arm(r->loop, &r->timer,
-			    (uint64_t)tv.tv_sec * 1000 + ((uint64_t)tv.tv_usec + 999) / 1000);
-}
-
-static void timer_fired(struct sl_timer *t)
-{
-	struct sl_resolver *r = sl_container_of(t, struct sl_resolver, timer);
-
-	ares_process_fd(r->dns, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	arm_timer(r);
-}
-
-static void watch_event(struct sl_io *io, uint32_t events)
-{
-	struct sl_resolver *r = sl_container_of(io, struct watch, io)->resolver;
-	int fd = io->fd;
-
-	/* c-ares may close the socket inside: io is gone then. */
-	ares_process_fd(r->dns, events & (EPOLLIN | EPOLLERR | EPOLLHUP) ? fd : ARES_SOCKET_BAD,
-			events & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? fd : ARES_SOCKET_BAD);
-	arm_timer(r);
-}
-
-static struct watch *find_watch(struct sl_resolver *r, int fd)
-{
-	struct sl_list *pos;
-
-	sl_list_for_each (pos, &r->watches) {
-		struct watch *w = sl_list_entry(pos, struct watch, node);
-
-		if (w->io.fd == fd)
-			return w;
-	}
-	return NULL;
-}
-
-static void unwatch(struct sl_resolver *r, struct watch *w)
-{
-	sl_loop_del(r->loop, &w->io);
-	sl_list_del(&w->node);
-	free(w);
-}
-
-/* A socket that can't be watched for lack of memory is left to its timeout. */
-static void watch(struct sl_resolver *r, int fd, uint32_t events)
-{
-	struct watch *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return;
-	w->io = (struct sl_io){.fd = fd, .on_event = watch_event};
-	w->resolver = r;
-	sl_list_add(&r->watches, &w->node);
-	if (sl_loop_add(r->loop, &w->io, events) < 0)
-		unwatch(r, w);
-}
-
-static void sock_state(void *data, ares_socket_t fd, int readable, int writable)
-{
-	struct sl_resolver *r = data;
-	struct watch *w = find_watch(r, fd);
-	uint32_t events = (readable ? EPOLLIN : 0) | (writable ? EPOLLOUT : 0);
-
-	if (w && !events)
-		unwatch(r, w);
-	else if (w)
-		sl_loop_mod(r->loop, &w->io, events);
-	else if (events)
-		watch(r, fd, events);
 }
 
 static void ask(struct sl_resolver *r, struct question *q)
 {
-	struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM};
-
 	r->stats.asked++;
-	for (int f = 0; f < FAMILIES; f++) {
-		hints.ai_family = f == V6 ? AF_INET6 : AF_INET;
-		ares_getaddrinfo(r->dns, q->name, NULL, &hints, half_done, &q->half[f]);
-	}
-	arm_timer(r);
+	for (int f = 0; f < FAMILIES; f++)
+		sl_dns_ask(r->dns, q->name, &q->half[f]);
 }
 
-/* ---- /etc/hosts ---- */
-
-static void hosts_found(void *arg, int status, int timeouts, struct ares_addrinfo *res)
-{
-	struct sl_addrs *ret = arg, v6 = {0}, v4 = {0};
-
-	if (status == ARES_SUCCESS && res) {
-		take_addrs(res, AF_INET6, &v6);
-		take_addrs(res, AF_INET, &v4);
-		order(&v6, &v4, ret);
-	}
-	if (res)
-		ares_freeaddrinfo(res);
-}
-
-/* The channel looks into files alone, so it answers before it returns. */
 static bool ask_hosts(struct sl_resolver *r, const char *name, struct sl_addrs *ret)
 {
-	struct ares_addrinfo_hints hints = {
-		.ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+	struct sl_addrs v6, v4;
 
-	ret->n = 0;
-	ares_getaddrinfo(r->hosts, name, NULL, &hints, hosts_found, ret);
+	sl_dns_hosts(r->dns, name, &v6, &v4);
+	order(&v6, &v4, ret);
 	return ret->n > 0;
 }
 
@@ -564,66 +377,6 @@ const struct sl_resolver_stats *sl_resolver_stats(const struct sl_resolver *r)
 	return &r->stats;
 }
 
-static void init_library(void)
-{
-	ares_library_init(ARES_LIB_INIT_ALL);
-}
-
-static int open_channel(struct sl_resolver *r, char *lookups, ares_channel *ret)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	/* Without domains, too: ares_getaddrinfo() of 1.18 doesn't look at NOSEARCH. Without
-	 * STAYOPEN an idle socket is closed, so source ports keep changing. */
-	struct ares_options o = {.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-				 .timeout = (int)sl_min(r->config.timeout_ms, 3600000u),
-				 .tries = (int)sl_min(r->config.tries, 100u),
-				 .lookups = lookups,
-				 .ndomains = 0,
-				 .sock_state_cb = sock_state,
-				 .sock_state_cb_data = r};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-		   ARES_OPT_DOMAINS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_NOROTATE;
-	int status;
-
-	pthread_once(&once, init_library);
-	status = ares_init_options(ret, &o, mask);
-	if (status == ARES_ENOMEM)
-		return -ENOMEM;
-	return status == ARES_SUCCESS ? 0 : -EIO;
-}
-
-static int parse_server(const char *text, struct ares_addr_port_node *ret)
-{
-	struct sl_slice s = sl_slice_str(text);
-	struct sl_addr a;
-
-	if (sl_addr_parse_host(s, 53, &a) && sl_addr_parse(s, &a))
-		return -EINVAL;
-	*ret = (struct ares_addr_port_node){
-		.family = a.family, .udp_port = sl_addr_port(&a), .tcp_port = sl_addr_port(&a)};
-	if (a.family == AF_INET)
-		ret->addr.addr4 = a.in.sin_addr;
-	else
-		memcpy(&ret->addr.addr6, &a.in6.sin6_addr, sizeof(ret->addr.addr6));
-	return 0;
-}
-
-static int set_servers(struct sl_resolver *r, char **servers)
-{
-	struct ares_addr_port_node node[SERVERS];
-	size_t n = 0;
-
-	for (; servers && servers[n]; n++) {
-		if (n == SERVERS || parse_server(servers[n], &node[n]))
-			return -EINVAL;
-		if (n)
-			node[n - 1].next = &node[n];
-	}
-	if (!n)
-		return 0;
-	return ares_set_servers_ports(r->dns, node) == ARES_SUCCESS ? 0 : -ENOMEM;
-}
-
 int sl_resolver_new(struct sl_loop *loop, const struct sl_resolver_config *c,
 		    struct sl_resolver **ret)
 {
@@ -635,19 +388,15 @@ int sl_resolver_new(struct sl_loop *loop, const struct sl_resolver_config *c,
 	r->loop = loop;
 	r->config = *c;
 	r->config.servers = NULL;
-	sl_list_init(&r->watches);
 	sl_list_init(&r->ready);
 	for (int i = 0; i < BUCKETS; i++)
 		sl_list_init(&r->asked[i]);
-	sl_timer_init(&r->timer, timer_fired);
 	sl_task_init(&r->answer, answer_ready);
 	sl_slab_init(&r->questions, "questions", sizeof(struct question), QUESTIONS);
 	error = sl_resolve_cache_init(&r->cache, c->cache);
 	error = error ?: sodium_init() < 0 ? -EIO : 0;
 	crypto_shorthash_keygen(r->key);
-	error = error ?: open_channel(r, "b", &r->dns);
-	error = error ?: open_channel(r, "f", &r->hosts);
-	error = error ?: set_servers(r, c->servers);
+	error = error ?: sl_dns_new(loop, c, &r->dns);
 	if (error) {
 		sl_resolver_free(r);
 		return error;
@@ -667,17 +416,10 @@ void sl_resolver_free(struct sl_resolver *r)
 {
 	if (!r)
 		return;
-	r->closing = true;
-	if (r->dns)
-		ares_destroy(r->dns);
-	if (r->hosts)
-		ares_destroy(r->hosts);
+	sl_dns_free(r->dns);
 	for (int i = 0; i < BUCKETS; i++)
 		while (!sl_list_empty(&r->asked[i]))
 			abandon(sl_list_entry(r->asked[i].next, struct question, in_bucket));
-	while (!sl_list_empty(&r->watches))
-		unwatch(r, sl_list_entry(r->watches.next, struct watch, node));
-	sl_loop_disarm(r->loop, &r->timer);
 	sl_loop_cancel(&r->answer);
 	sl_slab_destroy(&r->questions);
 	sl_resolve_cache_destroy(&r->cache);
