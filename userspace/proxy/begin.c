@@ -35,6 +35,7 @@ void sl_exchange_free(struct sl_exchange *x)
 		return;
 	w = x->conn->worker;
 	sl_exchange_record(x);
+	sl_policy_forget(&w->engines, &x->pair);
 	sl_dial_cancel(x->dial);
 	sl_auth_cancel(&x->auth);
 	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
@@ -257,8 +258,14 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 	sl_exchange_start(c);
 }
 
+static void prepare_attempt(void *owner, struct sl_connect_options *o)
+{
+	sl_tunnel_prepare(owner, o);
+}
+
 void sl_exchange_dial(struct sl_conn *c)
 {
+	bool connect = c->x->request.method == SL_METHOD_CONNECT;
 	const struct sl_shared *shared = c->worker->shared;
 	const struct sl_dial_options o = {
 		.transport = c->worker->transport,
@@ -270,6 +277,7 @@ void sl_exchange_dial(struct sl_conn *c)
 		.own = shared->own,
 		.n_own = shared->n_own,
 		.src = c->source,
+		.prepare = connect ? prepare_attempt : NULL,
 	};
 
 	sl_loop_disarm(c->worker->loop, &c->timer);

@@ -95,7 +95,8 @@ struct sl_exchange {
 	/* The tunnel that the exchange became. */
 	struct sl_pair pair;
 	struct sl_list flow; /* in the worker's tunnels */
-	const char *engine, *engine_reason;
+	struct sl_policy_state policy;
+	const char *engine; /* who carries it, or carried it last; static */
 	uint64_t tunnel_us;
 	uint64_t quiet_since_ms;
 	uint64_t counted[2]; /* bytes by side that are in the statistics already */
@@ -166,6 +167,8 @@ struct sl_slice sl_reply_refusal(void);
 /* The upstream of a CONNECT is there, or a 101 was written: hand the streams to an engine once
  * c->out is empty. */
 void sl_tunnel_open(struct sl_conn *c);
+/* Before an attempt to connect a CONNECT's upstream: engines may prepare. */
+void sl_tunnel_prepare(struct sl_conn *c, struct sl_connect_options *o);
 /* The tunnel's timer: silence, statistics. */
 void sl_tunnel_tick(struct sl_conn *c);
 void sl_tunnel_abort(struct sl_conn *c, const char *reason);

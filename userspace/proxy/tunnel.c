@@ -50,7 +50,7 @@ static void end_tunnel(struct sl_conn *c, const char *reason)
 	sl_list_del(&x->flow);
 	sl_count(w->stats.tunnels_active, -1);
 	sl_histogram_add(&w->stats.tunnel_duration, sl_loop_now_us(w->loop) - x->tunnel_us);
-	sl_conn_close(c, SL_CLOSE_GRACEFUL);
+	sl_conn_close(c, SL_CLOSE_RESET); /* streams are left only if no engine took them */
 }
 
 static void pair_ended(struct sl_pair *p, enum sl_pair_end why)
@@ -62,22 +62,6 @@ void sl_tunnel_abort(struct sl_conn *c, const char *reason)
 {
 	c->x->pair.engine->ops->abort(&c->x->pair);
 	end_tunnel(c, reason);
-}
-
-void sl_tunnel_tick(struct sl_conn *c)
-{
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
-	struct sl_exchange *x = c->x;
-	uint64_t now = sl_loop_now_ms(c->worker->loop);
-
-	if (account(x))
-		x->quiet_since_ms = now;
-	if (now - x->quiet_since_ms >= timeouts->tunnel) {
-		sl_count(c->worker->stats.timeouts_tunnel_total, 1);
-		sl_tunnel_abort(c, "tunnel-timeout");
-		return;
-	}
-	sl_conn_arm(c, tick_ms(c));
 }
 
 static const char *wanted_engine(const struct sl_conn *c)
@@ -95,6 +79,34 @@ static const char *wanted_engine(const struct sl_conn *c)
 	return NULL;
 }
 
+static struct sl_policy policy_of(const struct sl_conn *c)
+{
+	const struct sl_splice_config *splice = &c->worker->shared->config->splice;
+
+	return (struct sl_policy){
+		.wanted = wanted_engine(c),
+		.after_bytes = splice->after_bytes,
+		.after_ms = splice->after_ms,
+	};
+}
+
+void sl_tunnel_prepare(struct sl_conn *c, struct sl_connect_options *o)
+{
+	const struct sl_policy policy = policy_of(c);
+
+	c->x->pair.stream[SL_CLIENT] = c->client;
+	sl_policy_prepare(&c->worker->engines, &policy, &c->x->pair, o);
+}
+
+/* The timer serves the policy's next look, too. */
+static void arm(struct sl_conn *c)
+{
+	uint64_t now = sl_loop_now_ms(c->worker->loop);
+	uint64_t next = sl_max(c->x->policy.next_ms, now + 1) - now;
+
+	sl_conn_arm(c, sl_min(tick_ms(c), next));
+}
+
 static void hand_over(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
@@ -103,6 +115,7 @@ static void hand_over(struct sl_conn *c)
 		.stream = {c->client, SL_TAKE_PTR(x->upstream)},
 		.pending = {SL_TAKE_PTR(c->in), SL_TAKE_PTR(x->up_in)},
 		.input_ended = {c->input_ended, x->upstream_ended},
+		.prepared = x->pair.prepared,
 		.on_end = pair_ended,
 		.owner = c,
 	};
@@ -124,25 +137,58 @@ static void start_tunnel(struct sl_conn *c)
 {
 	struct sl_worker *w = c->worker;
 	struct sl_exchange *x = c->x;
-	struct sl_choice choice = sl_policy_choose(&w->engines, wanted_engine(c));
-	const char *why;
+	const struct sl_policy policy = policy_of(c);
+	uint64_t now = sl_loop_now_ms(w->loop);
 
 	x->head = sl_buf_put(&w->buffers, x->head);
 	hand_over(c);
-	if (choice.engine->ops->join(choice.engine, &x->pair, &why) < 0) {
+	if (sl_policy_start(&w->engines, &policy, &x->pair, &x->policy, now) < 0) {
 		take_back(c);
 		sl_conn_abort(c, "resources");
 		return;
 	}
-	x->engine = choice.engine->ops->name;
-	x->engine_reason = choice.reason;
+	x->engine = x->pair.engine->ops->name;
 	x->tunnel_us = sl_loop_now_us(w->loop);
-	x->quiet_since_ms = sl_loop_now_ms(w->loop);
+	x->quiet_since_ms = now;
 	sl_list_add_tail(&w->tunnels, &x->flow);
 	sl_count(w->stats.tunnels_total, 1);
 	sl_count(w->stats.tunnels_active, 1);
 	sl_conn_set_state(c, SL_CONN_TUNNEL);
-	sl_conn_arm(c, tick_ms(c));
+	arm(c);
+}
+
+/* Perhaps another engine now. */
+static void review(struct sl_conn *c, uint64_t now)
+{
+	const struct sl_policy policy = policy_of(c);
+	struct sl_exchange *x = c->x;
+
+	if (sl_policy_review(&c->worker->engines, &policy, &x->pair, &x->policy, now) < 0) {
+		x->pair.end = SL_PAIR_FAILED;
+		take_back(c);
+		end_tunnel(c, "resources");
+		return;
+	}
+	if (c->state != SL_CONN_TUNNEL)
+		return;
+	x->engine = x->pair.engine->ops->name;
+	arm(c);
+}
+
+void sl_tunnel_tick(struct sl_conn *c)
+{
+	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	struct sl_exchange *x = c->x;
+	uint64_t now = sl_loop_now_ms(c->worker->loop);
+
+	if (account(x))
+		x->quiet_since_ms = now;
+	if (now - x->quiet_since_ms >= timeouts->tunnel) {
+		sl_count(c->worker->stats.timeouts_tunnel_total, 1);
+		sl_tunnel_abort(c, "tunnel-timeout");
+		return;
+	}
+	review(c, now);
 }
 
 void sl_tunnel_open(struct sl_conn *c)
@@ -184,7 +230,7 @@ void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret)
 		.upstream_local = x->pair.stream[SL_UPSTREAM]->local,
 		.from = {x->pair.from[SL_CLIENT], x->pair.from[SL_UPSTREAM]},
 		.engine = x->engine,
-		.reason = x->engine_reason,
+		.reason = x->policy.reason,
 		.listener = c->listener->config->name,
 		.worker = c->worker->index,
 	};

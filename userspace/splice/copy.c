@@ -396,6 +396,10 @@ static int copy_prepare(struct sl_engine *e, struct sl_pair *p, struct sl_connec
 	return 0;
 }
 
+static void copy_forget(struct sl_engine *e, struct sl_pair *p)
+{
+}
+
 static int copy_join(struct sl_engine *engine, struct sl_pair *p, const char **ret_reason)
 {
 	struct copy_engine *e = to_copy(engine);
@@ -473,6 +477,7 @@ const struct sl_engine_ops sl_copy_engine = {
 	.create = copy_create,
 	.destroy = copy_destroy,
 	.prepare = copy_prepare,
+	.forget = copy_forget,
 	.join = copy_join,
 	.part = copy_part,
 	.abort = copy_abort,

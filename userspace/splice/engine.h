@@ -53,6 +53,7 @@ struct sl_pair {
 	struct sl_buf *pending[2];    /* read from that side, not yet written to the other */
 	struct sl_engine *engine;     /* who carries it now; NULL before and after */
 	void *carried;		      /* the engine's own object */
+	void *prepared;		      /* the object of the engine that prepared for it, or NULL */
 	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
 	bool input_ended[2];	      /* set before join if that side's FIN was read already */
 	enum sl_pair_end end;
@@ -92,10 +93,15 @@ struct sl_engine_ops {
 	/* Every pair has ended or been parted before. Takes NULL. */
 	void (*destroy)(struct sl_engine *e);
 
-	/* Called before the upstream of a future pair connects, so that an engine that must see the
-	 * handshake can choose the source port and watch. p->stream[SL_CLIENT] is set. May change
-	 * *o. 0, or -errno: then the pair is not this engine's, and connects all the same. */
+	/* Called before the upstream of a future pair connects (once for each address that is tried,
+	 * several may be under way), so that an engine that must see the handshake can choose the
+	 * source port and watch. p->stream[SL_CLIENT] is set. May change *o. 0, or -errno: then the
+	 * pair is not this engine's, and connects all the same. */
 	int (*prepare)(struct sl_engine *e, struct sl_pair *p, struct sl_connect_options *o);
+	/* Whatever was prepared for the pair is not needed (any more): it could not be connected,
+	 * has ended without this engine, or never will be joined. Idempotent; also for pairs that
+	 * were never prepared. */
+	void (*forget)(struct sl_engine *e, struct sl_pair *p);
 
 	/* Takes over. 0, or with nothing changed: -EOPNOTSUPP (this pair never; *ret_reason says
 	 * why, static), -EAGAIN (not now: bytes are pending), -ENOSPC (the engine is full). */
