@@ -275,7 +275,15 @@ static void detach_clsact(const char *folder)
 	if_freenameindex(all);
 }
 
-/* Removing the last reference to a link detaches it. */
+/* Removing a link's pin detaches it, too, but some time later. */
+static void detach_link(const char *folder, const char *name)
+{
+	_sl_close_ int fd = sl_pin_open(folder, name);
+
+	if (fd >= 0)
+		bpf_link_detach(fd);
+}
+
 static int remove_pins(const char *folder)
 {
 	DIR *dir = opendir(folder);
@@ -284,9 +292,12 @@ static int remove_pins(const char *folder)
 
 	if (!dir)
 		return -errno;
-	while ((entry = readdir(dir)))
+	while ((entry = readdir(dir))) {
+		if (!strncmp(entry->d_name, "link_", 5))
+			detach_link(folder, entry->d_name);
 		if (entry->d_name[0] != '.' && unlinkat(dirfd(dir), entry->d_name, 0))
 			r = -errno;
+	}
 	closedir(dir);
 	return r ? r : rmdir(folder) ? -errno : 0;
 }
