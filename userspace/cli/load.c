@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sluice load, unload, status: the packet engine's programs and maps. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cli/commands.h"
+#include "splice/loader.h"
+#include "splice/pins.h"
+
+#define DEFAULT_PAIRS 65536
+#define MOST_PAIRS    (1u << 24)
+#define MOST_DEVICES  64
+
+struct load_arguments {
+	const char *folder;
+	const char *device[MOST_DEVICES];
+	int devices;
+	enum sl_hook hook;
+	uint32_t pairs;
+	bool json;
+};
+
+static const struct option options[] = {
+	{"dev", required_argument, NULL, 'd'},	 {"hook", required_argument, NULL, 'h'},
+	{"pairs", required_argument, NULL, 'p'}, {"folder", required_argument, NULL, 'f'},
+	{"json", no_argument, NULL, 'j'},	 {0}};
+
+static const char *explain(int error)
+{
+	switch (-error) {
+	case EPERM:
+	case EACCES:
+		return "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN";
+	case EPROTO:
+		return "maps of another version are pinned there: run `sluice unload` first";
+	case ENOENT:
+		return "nothing is loaded, or there is no bpffs (mount -t bpf bpf /sys/fs/bpf)";
+	case EBUSY:
+		return "another program holds the device's XDP hook: use --hook tc";
+	default:
+		return strerror(-error);
+	}
+}
+
+static int failed(const char *what, int error)
+{
+	fprintf(stderr, "sluice: %s: %s\n", what, explain(error));
+	return SL_EXIT_FAILED;
+}
+
+static bool parse_hook(const char *text, enum sl_hook *ret)
+{
+	for (enum sl_hook h = SL_HOOK_AUTO; h <= SL_HOOK_XDP_GENERIC; h++)
+		if (!strcmp(text, sl_hook_name(h))) {
+			*ret = h;
+			return true;
+		}
+	return false;
+}
+
+static bool parse_pairs(const char *text, uint32_t *ret)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*end || text[0] < '0' || text[0] > '9' || !n || n > MOST_PAIRS)
+		return false;
+	*ret = n;
+	return true;
+}
+
+static bool take_option(int option, struct load_arguments *a)
+{
+	switch (option) {
+	case 'd':
+		if (a->devices == MOST_DEVICES)
+			return false;
+		a->device[a->devices++] = optarg;
+		return true;
+	case 'h':
+		return parse_hook(optarg, &a->hook);
+	case 'p':
+		return parse_pairs(optarg, &a->pairs);
+	case 'f':
+		a->folder = optarg;
+		return true;
+	case 'j':
+		a->json = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool parse(int argc, char **argv, struct load_arguments *ret)
+{
+	struct load_arguments a = {.folder = SL_LOADER_FOLDER, .pairs = DEFAULT_PAIRS};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!take_option(option, &a))
+			return false;
+	*ret = a;
+	return optind == argc;
+}
+
+int sl_cmd_load(int argc, char **argv)
+{
+	struct load_arguments a;
+	int r;
+
+	if (!parse(argc, argv, &a) || !a.devices || a.json) {
+		fprintf(stderr, "usage: sluice load --dev DEV [--dev DEV ...] "
+				"[--hook auto|tc|xdp|xdp-generic] [--pairs N] [--folder PATH]\n");
+		return SL_EXIT_USAGE;
+	}
+	r = sl_loader_load(a.folder, a.pairs);
+	if (r)
+		return failed(a.folder, r);
+	for (int i = 0; i < a.devices; i++) {
+		const char *how;
+
+		r = sl_loader_attach(a.folder, a.device[i], a.hook, &how);
+		if (r)
+			return failed(a.device[i], r);
+		printf("%s: %s\n", a.device[i], how);
+	}
+	return SL_EXIT_DONE;
+}
+
+int sl_cmd_unload(int argc, char **argv)
+{
+	struct load_arguments a;
+	int r;
+
+	if (!parse(argc, argv, &a) || a.devices || a.json) {
+		fprintf(stderr, "usage: sluice unload [--folder PATH]\n");
+		return SL_EXIT_USAGE;
+	}
+	r = sl_loader_unload(a.folder);
+	return r ? failed(a.folder, r) : SL_EXIT_DONE;
+}
+
+static int print_json(const struct sl_pins_status *s)
+{
+	json_t *pairs = json_object();
+	json_t *root =
+		json_pack("{s:I, s:i, s:i, s:o}", "memory_bytes", (json_int_t)s->memory_bytes,
+			  "slots", (int)s->slots, "links", (int)s->links, "pairs", pairs);
+
+	for (int i = 0; i < SL_FLOW_STATES; i++)
+		json_object_set_new(pairs, sl_flow_state_name(i), json_integer(s->pairs[i]));
+	if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER))
+		return SL_EXIT_FAILED;
+	putchar('\n');
+	json_decref(root);
+	return SL_EXIT_DONE;
+}
+
+int sl_cmd_status(int argc, char **argv)
+{
+	struct load_arguments a;
+	struct sl_pins_status s;
+	int r;
+
+	if (!parse(argc, argv, &a) || a.devices) {
+		fprintf(stderr, "usage: sluice status [--json] [--folder PATH]\n");
+		return SL_EXIT_USAGE;
+	}
+	r = sl_pins_status(a.folder, &s);
+	if (r)
+		return failed(a.folder, r);
+	if (a.json)
+		return print_json(&s);
+	printf("devices  %u\nmemory   %" PRIu64 " bytes for %u pairs\n", s.links, s.memory_bytes,
+	       s.slots);
+	for (int i = 0; i < SL_FLOW_STATES; i++)
+		printf("%-8s %u\n", sl_flow_state_name(i), s.pairs[i]);
+	return SL_EXIT_DONE;
+}
