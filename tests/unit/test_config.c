@@ -241,7 +241,11 @@ static const struct bad {
 	{"limits: {start_line: 8k, head: 4k}\n",
 	 "t:1:9: limits: expected start_line (8192) to be at most head (4096)"},
 	{"splice: {engine: fast}\n",
-	 "t:1:18: splice.engine: expected one of: auto, copy, sockmap, packet, got 'fast'"},
+	 "t:1:18: splice.engine: expected one of: auto, copy, got 'fast'"},
+	{"splice: {engine: packet}\n",
+	 "t:1:18: splice.engine: 'packet' is not available in this version of sluice"},
+	{"splice: {engine: sockmap}\n",
+	 "t:1:18: splice.engine: 'sockmap' is not available in this version of sluice"},
 	{"log_level: loud\n",
 	 "t:1:12: log_level: expected one of: error, warning, info, debug, got 'loud'"},
 	{"access_log: {path: /x, sample: 1.5}\n", "t:1:32: access_log.sample: expected a fraction "

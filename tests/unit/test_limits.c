@@ -84,6 +84,63 @@ static void entries_of_sources_are_reused(void **state)
 	sl_limits_free(l);
 }
 
+static void a_source_is_an_address_or_a_prefix(void **state)
+{
+	static const struct {
+		const char *first, *second;
+		enum sl_limit_verdict verdict;
+	} rows[] = {
+		{"10.0.0.1", "10.0.0.1", SL_LIMIT_SOURCE},
+		{"10.0.0.1", "10.0.0.2", SL_LIMIT_OK},
+		{"10.0.0.1", "::ffff:10.0.0.1", SL_LIMIT_SOURCE},
+		{"::ffff:10.0.0.1", "::ffff:10.0.0.2", SL_LIMIT_OK},
+		{"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", SL_LIMIT_SOURCE},
+		{"2001:db8::1", "2001:db8:0:1::1", SL_LIMIT_OK},
+		{"10.0.0.1", "a00:1::", SL_LIMIT_OK}, /* the same bytes */
+	};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
+		struct sl_addr a = addr(rows[i].first), b = addr(rows[i].second);
+		struct sl_config c = config(10, 1);
+		struct sl_limits *l;
+
+		assert_int_equal(sl_limits_new(&c, &l), 0);
+		assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+		assert_int_equal(sl_limits_admit(l, 0, &b), rows[i].verdict);
+		sl_limits_release(l, 0, &a);
+		assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+		sl_limits_free(l);
+	}
+}
+
+/* Chains that entries join and leave in any order: compared with plain counts. */
+static void many_sources_come_and_go_without_a_miscount(void **state)
+{
+	enum { SOURCES = 1000, STEPS = 100000, EACH = 3 };
+	struct sl_config c = config(SOURCES * EACH, EACH);
+	static uint8_t count[SOURCES];
+	uint32_t random = 1;
+	struct sl_limits *l;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	for (int step = 0; step < STEPS; step++) {
+		uint32_t i = (random = random * 1664525 + 1013904223) >> 8;
+		uint8_t *n = &count[i % SOURCES];
+		struct sl_addr a = addr("10.0.0.0");
+
+		a.in.sin_addr.s_addr += i % SOURCES;
+		if ((i / SOURCES) % 2 && *n) {
+			sl_limits_release(l, 0, &a);
+			--*n;
+		} else {
+			assert_int_equal(sl_limits_admit(l, 0, &a),
+					 *n < EACH ? SL_LIMIT_OK : SL_LIMIT_SOURCE);
+			*n += *n < EACH;
+		}
+	}
+	sl_limits_free(l);
+}
+
 static void *come_and_go(void *arg)
 {
 	struct sl_addr a = addr("10.0.0.1");
@@ -118,6 +175,8 @@ int main(void)
 		cmocka_unit_test(the_total_and_the_listener_limit_hold),
 		cmocka_unit_test(an_ipv6_source_is_its_64_bit_prefix),
 		cmocka_unit_test(entries_of_sources_are_reused),
+		cmocka_unit_test(a_source_is_an_address_or_a_prefix),
+		cmocka_unit_test(many_sources_come_and_go_without_a_miscount),
 		cmocka_unit_test(threads_leave_nothing_counted),
 	};
 

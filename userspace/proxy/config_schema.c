@@ -23,8 +23,8 @@
 static const struct sl_yaml_choice splice_choices[] = {
 	{"auto", SL_SPLICE_AUTO},
 	{"copy", SL_SPLICE_COPY},
-	{"sockmap", SL_SPLICE_SOCKMAP},
-	{"packet", SL_SPLICE_PACKET},
+	{"sockmap", SL_SPLICE_SOCKMAP, .unavailable = true},
+	{"packet", SL_SPLICE_PACKET, .unavailable = true},
 	{NULL},
 };
 
@@ -52,9 +52,9 @@ static int check_limits(struct sl_yaml *y, const yaml_node_t *n, void *object)
 
 static const struct sl_yaml_key limits_keys[] = {
 	{READ_CONFIG("connections", sl_yaml_read_number, limits.connections), .min = 1,
-	 .max = 16000000},
+	 .max = 1000000},
 	{READ_CONFIG("connections_per_source", sl_yaml_read_number, limits.connections_per_source),
-	 .max = 16000000},
+	 .max = 1000000},
 	{READ_CONFIG("head", sl_yaml_read_bytes, limits.head), .min = 1024, .max = 64 * 1024},
 	{READ_CONFIG("start_line", sl_yaml_read_bytes, limits.start_line), .min = 256,
 	 .max = 64 * 1024},
@@ -174,7 +174,7 @@ static const struct sl_yaml_key auth_keys[] = {
 };
 static const struct sl_yaml_map auth_map = {auth_keys, SL_ARRAY_SIZE(auth_keys)};
 static const struct sl_yaml_key listener_limits_keys[] = {
-	{READ_LISTENER("connections", sl_yaml_read_number, connections), .max = 16000000},
+	{READ_LISTENER("connections", sl_yaml_read_number, connections), .max = 1000000},
 };
 static const struct sl_yaml_map listener_limits_map = {listener_limits_keys,
 						       SL_ARRAY_SIZE(listener_limits_keys)};

@@ -15,6 +15,8 @@
 #include <string.h>
 
 static void write_error(struct sl_yaml *y, size_t line, size_t column, const char *fmt, va_list ap)
+	SL_PRINTF(4, 0);
+static void write_error(struct sl_yaml *y, size_t line, size_t column, const char *fmt, va_list ap)
 {
 	char message[384];
 

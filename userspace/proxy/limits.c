@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connection limits: atomic counters, and a hash table of sources only where sources are limited.
+ * Strangers choose what goes into the table, so it hashes with SipHash-2-4 under a random key.
  *
  * Invariant: the table has as many entries as connections are allowed, and every entry stands for at
  * least one admitted connection, so it can't be full when the total limit was passed. */
@@ -8,10 +9,9 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <xxhash.h>
 
 #include "base/util.h"
 
@@ -26,7 +26,7 @@ struct sl_limits {
 	uint32_t total;
 	uint32_t *listener;
 	pthread_mutex_t lock; /* of what follows */
-	uint64_t seed;	      /* strangers choose the addresses */
+	uint8_t hash_key[crypto_shorthash_KEYBYTES];
 	struct source *source;
 	uint32_t *bucket;
 	uint32_t n_buckets; /* a power of two */
@@ -43,8 +43,11 @@ static int init_sources(struct sl_limits *l)
 		l->n_buckets *= 2;
 	l->source = calloc(n, sizeof(*l->source));
 	l->bucket = calloc(l->n_buckets, sizeof(*l->bucket));
-	if (!l->source || !l->bucket || getrandom(&l->seed, sizeof(l->seed), 0) < 0)
+	if (!l->source || !l->bucket)
 		return -ENOMEM;
+	if (sodium_init() < 0)
+		return -EIO;
+	randombytes_buf(l->hash_key, sizeof(l->hash_key));
 	for (uint32_t i = 0; i < n; i++)
 		l->source[i].next = i + 1 < n ? i + 2 : 0;
 	l->free = 1;
@@ -54,15 +57,17 @@ static int init_sources(struct sl_limits *l)
 int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
 {
 	struct sl_limits *l = calloc(1, sizeof(*l));
+	int r;
 
 	if (!l)
 		return -ENOMEM;
 	l->config = c;
 	pthread_mutex_init(&l->lock, NULL);
 	l->listener = calloc(c->n_listeners ? c->n_listeners : 1, sizeof(*l->listener));
-	if (!l->listener || init_sources(l) < 0) {
+	r = l->listener ? init_sources(l) : -ENOMEM;
+	if (r) {
 		sl_limits_free(l);
-		return -ENOMEM;
+		return r;
 	}
 	*ret = l;
 	return 0;
@@ -101,21 +106,26 @@ static void give(uint32_t *counter)
 
 static struct sl_addr source_key(const struct sl_addr *source)
 {
-	struct sl_addr key = *source;
+	struct sl_addr plain = *source, key = {.family = AF_UNSPEC};
 
-	sl_addr_set_port(&key, 0);
-	if (key.family == AF_INET6) {
-		memset(&key.in6.sin6_addr.s6_addr[8], 0, 8);
-		key.in6.sin6_flowinfo = 0;
-	}
+	sl_addr_unmap(&plain);
+	key.family = plain.family;
+	if (key.family == AF_INET6)
+		memcpy(&key.in6.sin6_addr, &plain.in6.sin6_addr, 8);
+	else
+		key.in.sin_addr = plain.in.sin_addr;
 	return key;
 }
 
 /* The link that points, or would point, to the key's entry. */
 static uint32_t *find_link(struct sl_limits *l, const struct sl_addr *key)
 {
-	uint64_t hash = XXH3_64bits_withSeed(&key->sa, sl_addr_len(key), l->seed);
-	uint32_t *link = &l->bucket[hash & (l->n_buckets - 1)];
+	uint32_t *link;
+	uint64_t hash;
+
+	crypto_shorthash((unsigned char *)&hash, (const unsigned char *)key, sizeof(*key),
+			 l->hash_key);
+	link = &l->bucket[hash & (l->n_buckets - 1)];
 
 	while (*link && !sl_addr_eq_host(&l->source[*link - 1].key, key))
 		link = &l->source[*link - 1].next;

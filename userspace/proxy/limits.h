@@ -19,13 +19,14 @@ enum sl_limit_verdict {
 	SL_LIMIT_SOURCE,
 };
 
-/* 0 or -ENOMEM. c must outlive it. */
+/* 0, -ENOMEM, -EIO (no randomness). c must outlive it. */
 int sl_limits_new(const struct sl_config *c, struct sl_limits **ret);
 /* Takes NULL. */
 void sl_limits_free(struct sl_limits *l);
 
 /* Counts a connection of that listener (by index) and source, or says which limit forbids it. An IPv6
- * source is its /64: whoever has one address has all of them. */
+ * source is its /64: whoever has one address has all of them. An IPv4-mapped one is its IPv4
+ * address. */
 enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t listener,
 				      const struct sl_addr *source);
 /* Undoes an SL_LIMIT_OK of the same arguments. */
