@@ -234,6 +234,34 @@ static void a_task_posted_by_another_thread_wakes_the_loop(void **state)
 	sl_loop_free(t.loop);
 }
 
+struct counted_task {
+	struct sl_task task;
+	unsigned runs;
+};
+
+static void count_run(struct sl_task *t)
+{
+	sl_container_of(t, struct counted_task, task)->runs++;
+}
+
+static void a_posted_task_that_was_taken_back_does_not_run(void **state)
+{
+	struct counted_task kept = {0}, taken = {0};
+	struct sl_loop *l;
+
+	sl_task_init(&kept.task, count_run);
+	sl_task_init(&taken.task, count_run);
+	assert_int_equal(sl_loop_new(&l), 0);
+	sl_loop_post(l, &taken.task);
+	sl_loop_post(l, &kept.task);
+	sl_loop_unpost(l, &taken.task);
+	sl_loop_unpost(l, &taken.task);
+	sl_loop_turn(l, 0);
+	assert_int_equal(kept.runs, 1);
+	assert_int_equal(taken.runs, 0);
+	sl_loop_free(l);
+}
+
 static void records_leave_the_ring_as_they_went_in(void **state)
 {
 	struct sl_ring *r;
@@ -288,6 +316,7 @@ int main(void)
 		cmocka_unit_test(every_timer_fires_once_and_on_its_tick),
 		cmocka_unit_test(a_deleted_descriptor_gets_no_event_from_the_same_batch),
 		cmocka_unit_test(a_task_posted_by_another_thread_wakes_the_loop),
+		cmocka_unit_test(a_posted_task_that_was_taken_back_does_not_run),
 		cmocka_unit_test(records_leave_the_ring_as_they_went_in),
 		cmocka_unit_test(percentiles_are_within_a_sixteenth),
 	};
