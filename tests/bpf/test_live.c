@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A pair of real connections over loopback, spliced at tc, its sockets gone: bytes arrive whole and in
+ * order, and nothing is retransmitted or reset. Needs root (BPF, a network namespace of its own).
+ *
+ *	client == lo == proxy's listener, proxy's upstream socket == lo == server
+ *
+ * One thread plays all parts. */
+
+#include "unit.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "harness.h"
+
+#define SLOT	 1
+#define BULK	 (1 << 20)
+#define GRACE_MS 20
+
+static struct harness h;
+
+/* A connection's ends: what the proxy holds and what it talks to. */
+struct live {
+	int client, accepted; /* leg 0 */
+	int upstream, server; /* leg 1 */
+	struct sl_flow_pair pair;
+};
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static void set(int fd, int level, int option, int value)
+{
+	assert_int_equal(setsockopt(fd, level, option, &value, sizeof(value)), 0);
+}
+
+static int tcp_socket(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	set(fd, IPPROTO_TCP, TCP_MAXSEG, 1400);
+	set(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, 65535 << 7);
+	return fd;
+}
+
+static int listener(int family, union address *ret)
+{
+	int fd = tcp_socket(family);
+	socklen_t len = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	ret->any.sa_family = family;
+	if (family == AF_INET)
+		ret->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		ret->v6.sin6_addr = in6addr_loopback;
+	assert_int_equal(bind(fd, &ret->any, len), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, &ret->any, &len), 0);
+	return fd;
+}
+
+static __be16 put_address(const union address *a, __be32 out[4])
+{
+	if (a->any.sa_family == AF_INET6) {
+		memcpy(out, &a->v6.sin6_addr, 16);
+		return a->v6.sin6_port;
+	}
+	out[0] = out[1] = 0;
+	out[2] = htonl(0xffff);
+	out[3] = a->v4.sin_addr.s_addr;
+	return a->v4.sin_port;
+}
+
+static void describe_leg(struct sl_leg *l, const union address *peer, const union address *local)
+{
+	l->peer_port = put_address(peer, l->peer);
+	l->local_port = put_address(local, l->local);
+	l->output = SL_OUT_UP;
+}
+
+/* Both connections, watched from before the second one's SYN. */
+static void establish(int family, struct live *ret)
+{
+	union address proxy, server, client, source;
+	int listening[2] = {listener(family, &proxy), listener(family, &server)};
+	socklen_t len = sizeof(client);
+	int one = 1;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->client = tcp_socket(family);
+	assert_int_equal(connect(ret->client, &proxy.any, sizeof(proxy)), 0);
+	ret->accepted = accept(listening[0], &client.any, &len);
+	ret->upstream = tcp_socket(family);
+	source = proxy;
+	if (family == AF_INET)
+		source.v4.sin_port = htons(20001);
+	else
+		source.v6.sin6_port = htons(20001);
+	setsockopt(ret->upstream, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(ret->upstream, &source.any, sizeof(source)), 0);
+	describe_leg(&ret->pair.leg[0], &client, &proxy);
+	describe_leg(&ret->pair.leg[1], &server, &source);
+	ret->pair.generation = 1;
+	assert_int_equal(harness_control(&h, SL_CONTROL_WATCH, SLOT, &ret->pair, 0, NULL), 0);
+	assert_int_equal(connect(ret->upstream, &server.any, sizeof(server)), 0);
+	ret->server = accept(listening[1], NULL, NULL);
+	assert_true(ret->server >= 0 && ret->accepted >= 0);
+	close(listening[0]);
+	close(listening[1]);
+}
+
+/* Sends a word from one end, relays it, and reads it at the other. */
+static void relay_word(int from, int in, int out, int to)
+{
+	char word[5];
+
+	assert_int_equal(send(from, "hello", 5, 0), 5);
+	assert_int_equal(recv(in, word, 5, MSG_WAITALL), 5);
+	assert_int_equal(send(out, word, 5, 0), 5);
+	assert_int_equal(recv(to, word, 5, MSG_WAITALL), 5);
+}
+
+static uint32_t queue_seq(int fd, int queue)
+{
+	uint32_t seq;
+	socklen_t len = sizeof(seq);
+
+	set(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &len), 0);
+	return seq;
+}
+
+static uint32_t clock_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void sample(int fd, struct sl_leg *l, uint32_t *ret_ts_offset)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	uint32_t ts;
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	len = sizeof(ts);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, &ts, &len), 0);
+	*ret_ts_offset = ts - clock_ms();
+	set(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	l->exp = queue_seq(fd, TCP_RECV_QUEUE);
+	l->wseq = queue_seq(fd, TCP_SEND_QUEUE);
+	set(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	l->peer_wscale = info.tcpi_snd_wscale;
+	l->local_wscale = info.tcpi_rcv_wscale;
+	l->flags = (info.tcpi_options & TCPI_OPT_SACK ? SL_LEG_SACK : 0) |
+		   (info.tcpi_options & TCPI_OPT_TIMESTAMPS ? SL_LEG_TIMESTAMPS : 0) |
+		   (info.tcpi_options & TCPI_OPT_ECN ? SL_LEG_ECN : 0);
+}
+
+static void close_silently(int *fd)
+{
+	set(*fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	*fd = sl_close(*fd);
+}
+
+/* Arms, and lets go of the sockets after the grace. */
+static void hand_over(struct live *l)
+{
+	int *sockets[2] = {&l->accepted, &l->upstream};
+	struct sl_control c = {.pair = SLOT, .generation = 1, .op = SL_CONTROL_ARM};
+
+	for (int i = 0; i < 2; i++) {
+		struct sl_leg *leg = &l->pair.leg[i];
+
+		set(*sockets[i], IPPROTO_TCP, TCP_QUICKACK, 1);
+		sample(*sockets[i], leg, &c.leg[i].ts_offset);
+		c.leg[i].exp = leg->exp;
+		c.leg[i].wseq = leg->wseq;
+		c.leg[i].options = leg->flags;
+		c.leg[i].peer_wscale = leg->peer_wscale;
+		c.leg[i].local_wscale = leg->local_wscale;
+		c.leg[i].output = SL_OUT_UP;
+	}
+	assert_int_equal(sl_pins_control(&h.pins, &c), 0);
+	assert_int_equal(c.ret, 0);
+	assert_int_equal(c.ret_state, SL_FLOW_ACTIVE);
+	poll(NULL, 0, GRACE_MS);
+	close_silently(&l->accepted);
+	close_silently(&l->upstream);
+}
+
+static uint8_t byte_at(size_t at)
+{
+	return at * 31 + (at >> 8);
+}
+
+/* Moves BULK bytes, checked by position. */
+static void move_bulk(int from, int to)
+{
+	static uint8_t bytes[BULK];
+	uint8_t buffer[65536];
+	size_t sent = 0, got = 0;
+
+	for (size_t i = 0; i < BULK; i++)
+		bytes[i] = byte_at(i);
+	while (got < BULK) {
+		struct pollfd p[2] = {{.fd = to, .events = POLLIN},
+				      {.fd = sent < BULK ? from : -1, .events = POLLOUT}};
+		ssize_t n;
+
+		assert_true(poll(p, 2, 5000) > 0);
+		n = sent < BULK ? send(from, bytes + sent, BULK - sent, MSG_DONTWAIT) : 0;
+		sent += n > 0 ? n : 0;
+		n = recv(to, buffer, sizeof(buffer), MSG_DONTWAIT);
+		if (n < 0)
+			assert_int_equal(errno, EAGAIN);
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(buffer[i], byte_at(got + i));
+		got += n > 0 ? n : 0;
+	}
+}
+
+static uint32_t retransmissions(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_total_retrans;
+}
+
+/* The peer's FIN arrives as end of input. */
+static void finish(int from, int to)
+{
+	struct pollfd p = {.fd = to, .events = POLLIN};
+	char byte;
+
+	assert_int_equal(shutdown(from, SHUT_WR), 0);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(recv(to, &byte, 1, 0), 0);
+}
+
+static void wait_for_closed(void)
+{
+	for (int i = 0; i < 500; i++) {
+		if (harness_pair(&h, SLOT).state == SL_FLOW_CLOSED)
+			return;
+		poll(NULL, 0, 10);
+	}
+	fail_msg("the pair does not close");
+}
+
+static void live(int family)
+{
+	struct live l;
+
+	establish(family, &l);
+	relay_word(l.client, l.accepted, l.upstream, l.server);
+	relay_word(l.server, l.upstream, l.accepted, l.client);
+	hand_over(&l);
+	move_bulk(l.client, l.server);
+	move_bulk(l.server, l.client);
+	assert_int_equal(retransmissions(l.client), 0);
+	assert_int_equal(retransmissions(l.server), 0);
+	finish(l.client, l.server);
+	move_bulk(l.server, l.client); /* half closed */
+	finish(l.server, l.client);
+	wait_for_closed();
+	assert_int_equal(harness_pair(&h, SLOT).leg[1].bytes, 2 * BULK);
+	close(l.client);
+	close(l.server);
+	harness_control(&h, SL_CONTROL_RELEASE, SLOT, &l.pair, 0, NULL);
+}
+
+static void a_spliced_pair_carries_ipv4_without_its_sockets(void **state)
+{
+	live(AF_INET);
+}
+
+static void a_spliced_pair_carries_ipv6_without_its_sockets(void **state)
+{
+	live(AF_INET6);
+}
+
+static void no_packet_was_dropped_or_failed(void **state)
+{
+	static const enum sl_reason bad[] = {SL_DROP_WINDOW,  SL_DROP_ACK, SL_DROP_OPTIONS,
+					     SL_DROP_REWRITE, SL_DROP_TTL, SL_FAILED};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(bad); i++)
+		if (harness_count(&h, bad[i]))
+			fail_msg("%s: %s", sl_reason_name(bad[i]), sl_reason_text(bad[i]));
+	assert_true(harness_count(&h, SL_SENT_UP) > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_spliced_pair_carries_ipv4_without_its_sockets),
+		cmocka_unit_test(a_spliced_pair_carries_ipv6_without_its_sockets),
+		cmocka_unit_test(no_packet_was_dropped_or_failed),
+	};
+	const char *how;
+	int failed;
+
+	if (unshare(CLONE_NEWNET) || system("ip link set lo up")) {
+		printf("1..0 # SKIP no network namespace can be made here\n");
+		return HARNESS_SKIP;
+	}
+	if (harness_open(&h, HARNESS_SLOTS))
+		return HARNESS_SKIP;
+	if (sl_loader_attach(h.folder, "lo", SL_HOOK_TC, &how)) {
+		harness_close(&h);
+		return 1;
+	}
+	failed = cmocka_run_group_tests_name("live", tests, NULL, NULL);
+	harness_close(&h);
+	return failed;
+}
