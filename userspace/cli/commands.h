@@ -14,9 +14,12 @@ enum sl_exit {
 int sl_cmd_check(int argc, char **argv);
 int sl_cmd_drain(int argc, char **argv);
 int sl_cmd_flows(int argc, char **argv);
+int sl_cmd_load(int argc, char **argv);
 int sl_cmd_log_level(int argc, char **argv);
 int sl_cmd_reopen_logs(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_stats(int argc, char **argv);
+int sl_cmd_status(int argc, char **argv);
+int sl_cmd_unload(int argc, char **argv);
 
 #endif

@@ -24,6 +24,40 @@ static int load(const char *file, struct sl_config **ret)
 	return 0;
 }
 
+static const char usage[] = "Usage: sluice run [-c FILE]\n"
+			    "Runs the proxy in the foreground until TERM, QUIT or INT. Without a "
+			    "file: a forward proxy on\n"
+			    "127.0.0.1:3128, metrics on 127.0.0.1:9145.\n"
+			    "  -c, --config FILE  the configuration (YAML)\n";
+
+static const struct option options[] = {
+	{"config", required_argument, NULL, 'c'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+/* The exit code, or -1 to go on with *ret_file. */
+static int parse(int argc, char **argv, const char **ret_file)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(usage, stdout);
+			return SL_EXIT_DONE;
+		}
+		if (option != 'c') {
+			fputs(usage, stderr);
+			return SL_EXIT_USAGE;
+		}
+		*ret_file = optarg;
+	}
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "sluice run: unexpected argument '%s'\n%s", argv[optind], usage);
+	return SL_EXIT_USAGE;
+}
+
 int sl_cmd_run(int argc, char **argv)
 {
 	const struct sl_server_parts parts = {
@@ -33,21 +67,14 @@ int sl_cmd_run(int argc, char **argv)
 	};
 	struct sl_config *config;
 	const char *file = NULL;
-	int option, r;
+	int r = parse(argc, argv, &file);
 
-	while ((option = getopt(argc, argv, "c:")) != -1) {
-		if (option != 'c')
-			return 2;
-		file = optarg;
-	}
-	if (optind != argc) {
-		fprintf(stderr, "usage: sluice run [-c FILE]\n");
-		return 2;
-	}
+	if (r >= 0)
+		return r;
 	if (load(file, &config) < 0)
-		return 1;
+		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
 	r = sl_server_run(config, &parts);
 	sl_config_free(config);
-	return r < 0 ? 1 : 0;
+	return r < 0 ? SL_EXIT_FAILED : SL_EXIT_DONE;
 }

@@ -210,7 +210,7 @@ static void drain_asked(void *owner, bool now)
 	if (now)
 		sl_loop_stop(s->loop);
 	else
-		drain(s, 0);
+		drain(s, s->config->timeouts.drain);
 }
 
 /* --- signals --- */

@@ -40,6 +40,7 @@ struct sl_pipe *sl_pipes_get(struct sl_pipes *p)
 
 	if (pipe) {
 		p->free = pipe->next;
+		p->n_free--;
 		return pipe;
 	}
 	if (p->made >= p->limit || pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -61,11 +62,12 @@ struct sl_pipe *sl_pipes_put(struct sl_pipes *p, struct sl_pipe *pipe)
 {
 	if (!pipe)
 		return NULL;
-	if (pipe->held) {
+	if (pipe->held || p->n_free >= SL_PIPES_KEPT) {
 		free_pipe(p, pipe);
 		return NULL;
 	}
 	pipe->next = p->free;
 	p->free = pipe;
+	p->n_free++;
 	return NULL;
 }

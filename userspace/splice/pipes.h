@@ -10,6 +10,9 @@
 /* What one direction of a stalled pair may hold; two of them make the bound of 1 MiB a pair. */
 #define SL_PIPE_BYTES (512 * 1024)
 
+/* Free pipes that are kept for the next one who asks; more are closed. */
+#define SL_PIPES_KEPT 16
+
 struct sl_pipe {
 	int in, out;   /* write end, read end */
 	uint32_t held; /* bytes inside */
@@ -18,6 +21,7 @@ struct sl_pipe {
 
 struct sl_pipes {
 	struct sl_pipe *free;
+	uint32_t n_free; /* at most SL_PIPES_KEPT */
 	uint32_t made, limit;
 };
 
@@ -26,7 +30,8 @@ void sl_pipes_init(struct sl_pipes *p, uint32_t limit);
 void sl_pipes_destroy(struct sl_pipes *p);
 /* NULL when the limit is reached or descriptors are out: read and write then. */
 struct sl_pipe *sl_pipes_get(struct sl_pipes *p);
-/* A pipe that still holds bytes is closed, an empty one kept. Takes NULL, returns NULL. */
+/* A pipe that still holds bytes is closed, an empty one kept for reuse, within SL_PIPES_KEPT. Takes
+ * NULL, returns NULL. */
 struct sl_pipe *sl_pipes_put(struct sl_pipes *p, struct sl_pipe *pipe);
 
 #endif

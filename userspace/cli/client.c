@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The admin socket seen from the command line: one connection, one request, one line back. */
+
+#include "cli/client.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include "base/util.h"
+#include "cli/commands.h"
+
+#define DEFAULT_ADMIN "/run/sluice/admin.sock"
+#define TIMEOUT_S     10
+#define ANSWER_MAX    ((size_t)256 << 20)
+
+/* --- options --- */
+
+static const struct option long_options[] = {
+	{"admin", required_argument, NULL, 'a'}, {"help", no_argument, NULL, 'h'},
+	{"json", no_argument, NULL, 'j'},	 {"max", required_argument, NULL, 'm'},
+	{"now", no_argument, NULL, 'n'},	 {0},
+};
+
+static int complain(const char *command, const char *what, const char *usage)
+{
+	fprintf(stderr, "sluice %s: %s\n%s", command, what, usage);
+	return SL_EXIT_USAGE;
+}
+
+static bool read_number(const char *s, long *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtol(s, &end, 10);
+	return !errno && end != s && !*end && *ret > 0;
+}
+
+static const char *default_admin(void)
+{
+	const char *path = getenv("SLUICE_ADMIN");
+
+	return path && *path ? path : DEFAULT_ADMIN;
+}
+
+int sl_client_parse(int argc, char **argv, const char *usage, const char *allowed,
+		    struct sl_client_options *ret, int *ret_rest)
+{
+	int c;
+
+	*ret = (struct sl_client_options){.admin = default_admin()};
+	optind = 0; /* glibc: start over, also with permutation */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "a:hjm:n", long_options, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(usage, stdout);
+			return SL_EXIT_DONE;
+		}
+		if (c == '?' || (c != 'a' && !strchr(allowed, c)))
+			return complain(argv[0], "unknown option, or one without its value", usage);
+		if (c == 'a')
+			ret->admin = optarg;
+		if (c == 'j')
+			ret->json = true;
+		if (c == 'n')
+			ret->now = true;
+		if (c == 'm' && !read_number(optarg, &ret->max))
+			return complain(argv[0], "--max wants a number above 0", usage);
+	}
+	*ret_rest = optind;
+	return -1;
+}
+
+/* --- the connection --- */
+
+static int connect_admin(const char *path)
+{
+	_sl_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval timeout = {.tv_sec = TIMEOUT_S};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(un.sun_path, path);
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return -errno;
+	return SL_TAKE_FD(fd);
+}
+
+static void explain_connect(const char *path, int error)
+{
+	if (error == -ENOENT || error == -ECONNREFUSED)
+		fprintf(stderr,
+			"sluice: nothing listens at %s; is sluice running? (--admin PATH or "
+			"SLUICE_ADMIN name another socket)\n",
+			path);
+	else if (error == -EACCES)
+		fprintf(stderr, "sluice: %s: permission denied; it belongs to sluice's user\n",
+			path);
+	else
+		fprintf(stderr, "sluice: %s: %s\n", path, strerror(-error));
+}
+
+static int send_line(int fd, const json_t *request)
+{
+	_sl_free_ char *text = json_dumps(request, JSON_COMPACT);
+	size_t len, sent = 0;
+
+	if (!text)
+		return -ENOMEM;
+	len = strlen(text);
+	text[len++] = '\n'; /* in the place of the NUL */
+	while (sent < len) {
+		ssize_t n = send(fd, text + sent, len - sent, MSG_NOSIGNAL);
+
+		/* The server may refuse, and say so, before it has read. */
+		if (n < 0 && errno == EPIPE)
+			return 0;
+		if (n < 0)
+			return -errno;
+		sent += (size_t)n;
+	}
+	return 0;
+}
+
+/* Reads up to the line feed. 0 and the text without it, or -errno. */
+static int receive_line(int fd, char **ret, size_t *ret_len)
+{
+	_sl_free_ char *text = NULL;
+	size_t len = 0, cap = 0;
+
+	for (;;) {
+		char *grown, *end;
+		ssize_t n;
+
+		if (len == cap) {
+			cap = cap ? cap * 2 : 65536;
+			grown = cap > ANSWER_MAX ? NULL : realloc(text, cap);
+			if (!grown)
+				return -EMSGSIZE;
+			text = grown;
+		}
+		n = recv(fd, text + len, cap - len, 0);
+		if (n <= 0)
+			return n ? -errno : -ECONNRESET;
+		end = memchr(text + len, '\n', (size_t)n);
+		len += (size_t)n;
+		if (end) {
+			*ret_len = (size_t)(end - text);
+			*ret = SL_TAKE_PTR(text);
+			return 0;
+		}
+	}
+}
+
+static int exchange(const char *admin, const json_t *request, char **ret, size_t *ret_len)
+{
+	_sl_close_ int fd = connect_admin(admin);
+	int r;
+
+	if (fd < 0) {
+		explain_connect(admin, fd);
+		return -1;
+	}
+	r = send_line(fd, request);
+	if (!r)
+		r = receive_line(fd, ret, ret_len);
+	if (r < 0)
+		fprintf(stderr, "sluice: %s: %s\n", admin,
+			r == -EAGAIN ? "no answer in time" : strerror(-r));
+	return r < 0 ? -1 : 0;
+}
+
+/* The answer's payload as a new reference, or NULL after a message. */
+static json_t *payload_of(const json_t *answer, const char *command)
+{
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	json_t *payload = json_object_get(answer, command);
+
+	if (json_is_true(json_object_get(answer, "ok")) && payload)
+		return json_incref(payload);
+	fprintf(stderr, "sluice: %s\n", error ? error : "the answer makes no sense");
+	return NULL;
+}
+
+int sl_client_call(const char *admin, json_t *request, json_t **ret)
+{
+	const char *command = json_string_value(json_object_get(request, "command"));
+	_sl_free_ char *text = NULL;
+	json_t *answer, *payload = NULL;
+	size_t len;
+
+	if (command && !exchange(admin, request, &text, &len)) {
+		answer = json_loadb(text, len, 0, NULL);
+		payload = payload_of(answer, command);
+		json_decref(answer);
+	}
+	json_decref(request);
+	if (!payload)
+		return -1;
+	*ret = payload;
+	return 0;
+}
+
+int sl_client_show(const struct sl_client_options *o, json_t *request,
+		   void (*print)(const json_t *payload, FILE *f))
+{
+	json_t *payload;
+
+	if (sl_client_call(o->admin, request, &payload) < 0)
+		return SL_EXIT_FAILED;
+	if (o->json) {
+		json_dumpf(payload, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+		fputc('\n', stdout);
+	} else {
+		print(payload, stdout);
+	}
+	json_decref(payload);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "sluice: can't write: %s\n", strerror(errno));
+		return SL_EXIT_FAILED;
+	}
+	return SL_EXIT_DONE;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_CLI_CLIENT_H
+#define SLUICE_CLI_CLIENT_H
+
+/* What the commands that talk to a running sluice share: their options, and the admin socket. */
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct sl_client_options {
+	const char *admin; /* path of the admin socket */
+	bool json;	   /* --json, -j */
+	bool now;	   /* --now, -n */
+	long max;	   /* --max N, -m N; 0 if not given */
+};
+
+/* Reads the options out of `allowed` (short letters; admin and help are always allowed) and leaves the
+ * first argument that is none at argv[*ret_rest]. -1 to go on, else the exit code: after --help, or
+ * after a mistake, for which usage was printed. */
+int sl_client_parse(int argc, char **argv, const char *usage, const char *allowed,
+		    struct sl_client_options *ret, int *ret_rest);
+
+/* Sends one request (consumed) and waits for its answer. 0 and the payload, or -1 after a message on
+ * stderr. */
+int sl_client_call(const char *admin, json_t *request, json_t **ret);
+
+/* The same for commands that print what comes back: the payload as JSON, or by `print`. Returns the
+ * exit code. */
+int sl_client_show(const struct sl_client_options *o, json_t *request,
+		   void (*print)(const json_t *payload, FILE *f));
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sluice log-level and sluice reopen-logs: the two logs of a running sluice. */
+
+#include <stdio.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/render.h"
+
+static const char level_usage[] =
+	"Usage: sluice log-level [error|warning|info|debug] [--json] [--admin PATH]\n"
+	"Sets how much sluice says on stderr, or shows it.\n"
+	"  -j, --json        print the answer as JSON\n"
+	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
+static const char reopen_usage[] =
+	"Usage: sluice reopen-logs [--json] [--admin PATH]\n"
+	"Opens the access log's path again, after a rotation (as the signal USR1 does).\n"
+	"  -j, --json        print the answer as JSON\n"
+	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
+int sl_cmd_log_level(int argc, char **argv)
+{
+	struct sl_client_options o;
+	int rest, r = sl_client_parse(argc, argv, level_usage, "j", &o, &rest);
+	json_t *request;
+
+	if (r >= 0)
+		return r;
+	if (argc - rest > 1) {
+		fprintf(stderr, "sluice log-level: takes one level\n%s", level_usage);
+		return SL_EXIT_USAGE;
+	}
+	request = json_pack("{s:s}", "command", "log-level");
+	if (rest < argc)
+		json_object_set_new(request, "level", json_string(argv[rest]));
+	return sl_client_show(&o, request, sl_render_word);
+}
+
+int sl_cmd_reopen_logs(int argc, char **argv)
+{
+	struct sl_client_options o;
+	int rest, r = sl_client_parse(argc, argv, reopen_usage, "j", &o, &rest);
+
+	if (r >= 0)
+		return r;
+	if (rest < argc) {
+		fprintf(stderr, "sluice reopen-logs: takes no arguments\n%s", reopen_usage);
+		return SL_EXIT_USAGE;
+	}
+	return sl_client_show(&o, json_pack("{s:s}", "command", "reopen-logs"), sl_render_word);
+}

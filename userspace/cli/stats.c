@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sluice stats: what the proxy has done since its start, and what it holds now. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/render.h"
+#include "cli/text.h"
+
+static const char usage[] =
+	"Usage: sluice stats [--json] [--admin PATH]\n"
+	"Shows counters with their rates since the start, latencies, memory, engines and workers.\n"
+	"  -j, --json        print the statistics as JSON\n"
+	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
+static uint64_t get(const json_t *o, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+static const char *get_text(const json_t *o, const char *key, char buf[64])
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return sl_text_safe(s ? s : "-", 63, buf, 64);
+}
+
+static bool is_bytes(const char *name)
+{
+	return strstr(name, "bytes");
+}
+
+static void print_rate(FILE *f, const char *name, double rate)
+{
+	char text[SL_TEXT_MAX];
+
+	if (is_bytes(name))
+		fprintf(f, " %12s/s\n", sl_text_bytes((uint64_t)rate, text));
+	else
+		fprintf(f, " %12.1f/s\n", rate);
+}
+
+static void print_counters(FILE *f, const json_t *counters, uint64_t uptime_ms)
+{
+	double seconds = (double)sl_max(uptime_ms, (uint64_t)1) / 1000;
+	unsigned zeros = 0;
+	const char *key;
+	json_t *value;
+
+	fprintf(f, "\n%-32s %14s %14s\n", "SINCE THE START", "TOTAL", "RATE");
+	json_object_foreach((json_t *)counters, key, value)
+	{
+		uint64_t n = (uint64_t)json_integer_value(value);
+		char text[SL_TEXT_MAX], name[33];
+
+		if (!n) {
+			zeros++;
+			continue;
+		}
+		if (is_bytes(key))
+			sl_text_bytes(n, text);
+		else
+			snprintf(text, sizeof(text), "%" PRIu64, n);
+		fprintf(f, "%-32s %14s", sl_text_safe(key, 32, name, sizeof(name)), text);
+		print_rate(f, key, (double)n / seconds);
+	}
+	if (zeros)
+		fprintf(f, "(%u counters at 0 are not shown; --json has all)\n", zeros);
+}
+
+static void print_gauges(FILE *f, const json_t *gauges)
+{
+	const char *key;
+	json_t *value;
+
+	fprintf(f, "\n%-32s %14s\n", "NOW", "");
+	json_object_foreach((json_t *)gauges, key, value)
+	{
+		uint64_t n = (uint64_t)json_integer_value(value);
+		char name[33], text[SL_TEXT_MAX];
+
+		sl_text_safe(key, 32, name, sizeof(name));
+		/* The exact figure is the promise that people check. */
+		if (is_bytes(key) && strcmp(key, "idle_connection_bytes"))
+			fprintf(f, "%-32s %14s\n", name, sl_text_bytes(n, text));
+		else
+			fprintf(f, "%-32s %14" PRIu64 "\n", name, n);
+	}
+}
+
+static void print_histograms(FILE *f, const json_t *histograms)
+{
+	static const char *const percentiles[] = {"p50_us", "p90_us", "p99_us", "p999_us"};
+	const char *key;
+	json_t *h;
+
+	fprintf(f, "\n%-20s %12s %10s %10s %10s %10s %10s\n", "LATENCY", "COUNT", "MEAN", "P50",
+		"P90", "P99", "P99.9");
+	json_object_foreach((json_t *)histograms, key, h)
+	{
+		uint64_t count = get(h, "count"), mean_us = count ? get(h, "sum_us") / count : 0;
+		char name[21], text[SL_TEXT_MAX];
+
+		fprintf(f, "%-20s %12" PRIu64 " %10s", sl_text_safe(key, 20, name, sizeof(name)),
+			count, sl_text_us(mean_us, text));
+		for (size_t i = 0; i < SL_ARRAY_SIZE(percentiles); i++)
+			fprintf(f, " %10s", sl_text_us(get(h, percentiles[i]), text));
+		fputc('\n', f);
+	}
+}
+
+static void print_engines(FILE *f, const json_t *engines)
+{
+	json_t *e;
+	size_t i;
+
+	fprintf(f, "\n%-10s %8s %10s %10s %12s %12s  %s\n", "ENGINE", "ACTIVE", "JOINED", "REFUSED",
+		"FROM CLIENT", "FROM UPSTR.", "STATE");
+	json_array_foreach((json_t *)engines, i, e)
+	{
+		bool available = json_is_true(json_object_get(e, "available"));
+		char client[SL_TEXT_MAX], upstream[SL_TEXT_MAX], name[64], reason[64];
+
+		fprintf(f, "%-10.10s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12s %12s  %.30s\n",
+			get_text(e, "name", name), get(e, "active"), get(e, "joined"),
+			get(e, "refused"), sl_text_bytes(get(e, "bytes_from_client"), client),
+			sl_text_bytes(get(e, "bytes_from_upstream"), upstream),
+			available ? "available" : get_text(e, "reason", reason));
+	}
+}
+
+static void print_workers(FILE *f, const json_t *workers, uint64_t uptime_ms)
+{
+	json_t *w;
+	size_t i;
+
+	fprintf(f, "\n%-6s %10s %10s %10s %12s %7s %12s %12s\n", "WORKER", "ACTIVE", "ACCEPTED",
+		"DONE", "REQUESTS", "BUSY", "LONGEST TURN", "OWN MEMORY");
+	json_array_foreach((json_t *)workers, i, w)
+	{
+		double busy =
+			(double)get(w, "busy_us") / 10 / (double)sl_max(uptime_ms, (uint64_t)1);
+		char longest[SL_TEXT_MAX], own[SL_TEXT_MAX];
+
+		fprintf(f,
+			"%-6zu %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
+			" %6.1f%% %12s %12s\n",
+			i, get(w, "connections_active"), get(w, "connections_accepted"),
+			get(w, "connections_done"), get(w, "requests"), busy,
+			sl_text_us(get(w, "longest_us"), longest),
+			sl_text_bytes(get(w, "own_bytes"), own));
+	}
+}
+
+static void print_names(FILE *f, const json_t *resolver)
+{
+	fprintf(f,
+		"\nnames: %" PRIu64 " asked, %" PRIu64 " from the cache, %" PRIu64
+		" joined, %" PRIu64 " failed, %" PRIu64 " timed out, %" PRIu64 " refused\n",
+		get(resolver, "asked"), get(resolver, "cached"), get(resolver, "joined"),
+		get(resolver, "failed"), get(resolver, "timed_out"), get(resolver, "refused"));
+}
+
+static void print_process(FILE *f, const json_t *p)
+{
+	char resident[SL_TEXT_MAX];
+
+	fprintf(f,
+		"process: %s resident, %.2f s CPU, %" PRIu64 " of %" PRIu64 " descriptors open\n",
+		sl_text_bytes(get(p, "resident_bytes"), resident), (double)get(p, "cpu_us") / 1e6,
+		get(p, "open_fds"), get(p, "max_fds"));
+}
+
+void sl_render_stats(const json_t *payload, FILE *f)
+{
+	uint64_t uptime_ms = get(payload, "uptime_ms");
+	const json_t *gauges = json_object_get(payload, "gauges");
+	char age[SL_TEXT_MAX], version[64];
+
+	fprintf(f, "sluice %s, up %s, %s\n", get_text(payload, "version", version),
+		sl_text_age(uptime_ms, age),
+		json_is_true(json_object_get(payload, "ready")) ? "ready" : "not ready");
+	print_counters(f, json_object_get(payload, "counters"), uptime_ms);
+	print_gauges(f, gauges);
+	print_histograms(f, json_object_get(payload, "histograms"));
+	print_engines(f, json_object_get(payload, "engines"));
+	print_workers(f, json_object_get(payload, "workers"), uptime_ms);
+	print_names(f, json_object_get(payload, "resolver"));
+	print_process(f, json_object_get(payload, "process"));
+}
+
+int sl_cmd_stats(int argc, char **argv)
+{
+	struct sl_client_options o;
+	int rest, r = sl_client_parse(argc, argv, usage, "j", &o, &rest);
+
+	if (r >= 0)
+		return r;
+	if (rest < argc) {
+		fprintf(stderr, "sluice stats: takes no arguments\n%s", usage);
+		return SL_EXIT_USAGE;
+	}
+	return sl_client_show(&o, json_pack("{s:s}", "command", "stats"), sl_render_stats);
+}

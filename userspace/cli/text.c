@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Human forms of bytes, durations and strangers' strings. */
+
+#include "cli/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+
+const char *sl_text_bytes(uint64_t n, char buf[SL_TEXT_MAX])
+{
+	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	double value = (double)n / 1024;
+	size_t i = 0;
+
+	if (n < 1024) {
+		snprintf(buf, SL_TEXT_MAX, "%u B", (unsigned)n);
+		return buf;
+	}
+	while (value >= 1023.95 && i + 1 < SL_ARRAY_SIZE(units)) {
+		value /= 1024;
+		i++;
+	}
+	snprintf(buf, SL_TEXT_MAX, "%.1f %s", value, units[i]);
+	return buf;
+}
+
+const char *sl_text_us(uint64_t us, char buf[SL_TEXT_MAX])
+{
+	if (!us)
+		snprintf(buf, SL_TEXT_MAX, "-");
+	else if (us < 1000)
+		snprintf(buf, SL_TEXT_MAX, "%u us", (unsigned)us);
+	else if (us < 1000000)
+		snprintf(buf, SL_TEXT_MAX, us < 100000 ? "%.2f ms" : "%.0f ms", (double)us / 1e3);
+	else if (us < 600000000)
+		snprintf(buf, SL_TEXT_MAX, "%.2f s", (double)us / 1e6);
+	else
+		snprintf(buf, SL_TEXT_MAX, "%.0f m", (double)us / 60e6);
+	return buf;
+}
+
+const char *sl_text_age(uint64_t ms, char buf[SL_TEXT_MAX])
+{
+	unsigned long long s = ms / 1000;
+
+	if (s < 10)
+		snprintf(buf, SL_TEXT_MAX, "%llu.%llus", s, (unsigned long long)ms / 100 % 10);
+	else if (s < 60)
+		snprintf(buf, SL_TEXT_MAX, "%llus", s);
+	else if (s < 3600)
+		snprintf(buf, SL_TEXT_MAX, "%llum%02llus", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(buf, SL_TEXT_MAX, "%lluh%02llum", s / 3600, s / 60 % 60);
+	else
+		snprintf(buf, SL_TEXT_MAX, "%llud%02lluh", s / 86400, s / 3600 % 24);
+	return buf;
+}
+
+const char *sl_text_safe(const char *s, size_t width, char *buf, size_t cap)
+{
+	size_t len = s ? strlen(s) : 0, n = sl_min(len, width);
+
+	n = sl_min(n, cap - 1);
+	for (size_t i = 0; i < n; i++)
+		buf[i] = s[i] >= 0x20 && s[i] < 0x7f ? s[i] : '?';
+	if (len > n && n >= 3)
+		memset(buf + n - 3, '.', 3);
+	buf[n] = 0;
+	return buf;
+}
