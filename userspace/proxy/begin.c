@@ -169,6 +169,21 @@ static void auth_verdict(struct sl_auth_check *check, enum sl_auth_verdict v)
 		deny_credentials(x->conn);
 }
 
+/* Of several fields (it is a singleton, RFC 9110 5.3) none counts: which one would? */
+static struct sl_slice credentials(const struct sl_head *h)
+{
+	struct sl_slice value = {0};
+	unsigned seen = 0;
+
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		if (h->field[i].id != SL_FIELD_PROXY_AUTHORIZATION)
+			continue;
+		value = h->field[i].value;
+		seen++;
+	}
+	return seen == 1 ? value : (struct sl_slice){0};
+}
+
 /* True to go on now. */
 static bool check_credentials(struct sl_conn *c)
 {
@@ -178,8 +193,7 @@ static bool check_credentials(struct sl_conn *c)
 		return true;
 	check->loop = c->worker->loop;
 	check->on_verdict = auth_verdict;
-	switch (sl_auth_verify(c->listener->auth,
-			       value_of(&c->worker->head, SL_FIELD_PROXY_AUTHORIZATION), check)) {
+	switch (sl_auth_verify(c->listener->auth, credentials(&c->worker->head), check)) {
 	case SL_AUTH_OK:
 		return true;
 	case SL_AUTH_DENIED:

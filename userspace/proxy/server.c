@@ -320,8 +320,9 @@ static int open_auth(struct server *s)
 			continue;
 		r = sl_auth_open(c->listeners[i].auth_basic, &s->shared.auth[i], &line);
 		if (r == -EINVAL)
-			sl_error("%s:%u: not a line of user:hash", c->listeners[i].auth_basic,
-				 line);
+			sl_error("%s:%u: expected user:hash with a strong crypt(3) hash "
+				 "($y$, $gy$, $2b$, $2y$, $6$, $7$)",
+				 c->listeners[i].auth_basic, line);
 		else if (r < 0)
 			sl_error("%s: %s", c->listeners[i].auth_basic, strerror(-r));
 	}
