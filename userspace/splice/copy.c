@@ -338,10 +338,12 @@ static void retry(struct sl_timer *t)
 	move_both(sl_container_of(t, struct copy_pair, retry));
 }
 
-/* A broken side whose bytes can't be delivered anyway need not be read to its end. */
+/* A broken side whose bytes can't be delivered anyway need not be read to its end; one that was read to
+ * its end won't tell by another read. */
 static bool is_reset(const struct copy_pair *c, enum sl_side side, unsigned events)
 {
-	bool deliverable = half_empty(c, side) && c->half[sl_other_side(side)].writable;
+	bool deliverable = !c->half[side].ended && half_empty(c, side) &&
+			   c->half[sl_other_side(side)].writable;
 
 	return events & SL_ERROR && !deliverable;
 }
