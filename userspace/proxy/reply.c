@@ -73,12 +73,21 @@ static bool write_reply(struct sl_conn *c, unsigned status, const char *extra, c
 			     head_only ? "" : text, head_only ? "" : "\n");
 }
 
+/* Whether what follows on the connection may be something else than a request: a body that nobody will
+ * read, or the first bytes of a tunnel that was refused, which somebody else than the client may have
+ * chosen. A 407 may be followed by the next try: it needs credentials of its own. */
+static bool hides_next_request(const struct sl_conn *c, unsigned status)
+{
+	if (!c->x || !c->x->to_upstream.complete)
+		return true;
+	return c->x->request.method == SL_METHOD_CONNECT && status != 407;
+}
+
 void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char *text)
 {
 	struct sl_worker *w = c->worker;
 
-	/* A request body that nobody will read makes the next request unfindable. */
-	if (!c->x || !c->x->to_upstream.complete || c->x->request.minor == 0)
+	if (hides_next_request(c, status) || c->x->request.minor == 0)
 		c->closing = true;
 	if (!c->out)
 		c->out = sl_buf_get(&w->buffers);
