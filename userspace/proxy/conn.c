@@ -169,7 +169,6 @@ ssize_t sl_conn_read(struct sl_conn *c)
 	n = c->client->ops->read(c->client, sl_buf_tail(c->in), sl_buf_room(c->in));
 	if (n > 0) {
 		c->in->end += (uint32_t)n;
-		c->readable = c->hangup || !sl_buf_room(c->in);
 		sl_count(c->worker->stats.client_bytes_in_total, n);
 		return n;
 	}
@@ -336,7 +335,6 @@ void sl_conn_client_event(struct sl_stream *s, unsigned events)
 
 	c->readable |= !!(events & (SL_READABLE | SL_HANGUP));
 	c->writable |= !!(events & SL_WRITABLE);
-	c->hangup |= !!(events & SL_HANGUP);
 	if (events & SL_ERROR)
 		sl_conn_abort(c, "client-reset");
 	else

@@ -52,7 +52,6 @@ struct sl_conn {
 	struct sl_addr source;
 	enum sl_conn_state state;
 	bool readable, writable;
-	bool hangup; /* the client's FIN is there or on its way: a short read is not the end */
 	bool input_ended;
 	bool first;    /* no request was read yet */
 	bool admitted; /* counted by the limits */

@@ -95,9 +95,17 @@ static struct sl_list *bucket(struct sl_pool *p, struct sl_slice host, uint16_t 
 			   (p->n_buckets - 1)];
 }
 
+static bool is_quiet(struct sl_stream *s)
+{
+	char byte;
+
+	return s->ops->read(s, &byte, 1) == -EAGAIN;
+}
+
+/* An event may be late: what it tells of was read with the response. */
 static void idle_event(struct sl_stream *s, unsigned events)
 {
-	if (events & (SL_READABLE | SL_HANGUP | SL_ERROR))
+	if ((events & (SL_READABLE | SL_HANGUP | SL_ERROR)) && !is_quiet(s))
 		discard(s->owner);
 }
 
@@ -134,13 +142,6 @@ void sl_pool_put(struct sl_pool *p, struct sl_slice host, uint16_t port, struct 
 static bool matches(const struct idle *i, struct sl_slice host, uint16_t port)
 {
 	return i->port == port && sl_slice_eq_nocase(sl_slice(i->host, i->host_len), host);
-}
-
-static bool is_quiet(struct sl_stream *s)
-{
-	char byte;
-
-	return s->ops->read(s, &byte, 1) == -EAGAIN;
 }
 
 struct sl_stream *sl_pool_take(struct sl_pool *p, struct sl_slice host, uint16_t port,
