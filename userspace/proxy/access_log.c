@@ -31,7 +31,7 @@
 #define NAP_MS		 10
 #define RETRY_FIRST_MS	 50
 #define RETRY_LONGEST_MS 1000
-#define PUMP_ROUNDS 16
+#define PUMP_ROUNDS	 16
 #define CLOSE_WAIT_US	 1000000
 /* What a pipe or terminal that polls writable takes without blocking. */
 #define BLOCKING_CHUNK	 4096
