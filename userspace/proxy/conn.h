@@ -66,7 +66,8 @@ struct sl_exchange {
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
-	bool reused; /* the upstream connection came from the pool */
+	bool up_broken; /* a write failed: the end of input proves nothing */
+	bool reused;	/* the upstream connection came from the pool */
 	bool retried;
 	uint8_t interims;      /* 1xx responses so far: bounded */
 	bool request_stopped;  /* the upstream takes no more; its response may still come */
@@ -99,6 +100,7 @@ struct sl_exchange {
 	uint64_t tunnel_us;
 	uint64_t quiet_since_ms;
 	uint64_t counted[2]; /* bytes by side that are in the statistics already */
+	uint64_t early[2];   /* of those to come, what was counted as read before the tunnel */
 	bool locals_known;
 
 	/* Copies of strings that outlive the head, in one allocation. */

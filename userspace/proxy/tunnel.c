@@ -19,6 +19,15 @@ static uint64_t tick_ms(const struct sl_conn *c)
 	return sl_min(sl_max(quarter, (uint64_t)TICK_MIN_MS), (uint64_t)TICK_MAX_MS);
 }
 
+/* What of the next n bytes was not counted when it was read behind a head. */
+static uint64_t not_early(struct sl_exchange *x, enum sl_side from, uint64_t n)
+{
+	uint64_t early = sl_min(x->early[from], n);
+
+	x->early[from] -= early;
+	return n - early;
+}
+
 /* Brings the statistics up to date; true if bytes moved since the last time. */
 static bool account(struct sl_exchange *x)
 {
@@ -31,9 +40,9 @@ static bool account(struct sl_exchange *x)
 	down = x->pair.from[SL_UPSTREAM].bytes - x->counted[SL_UPSTREAM];
 	x->counted[SL_CLIENT] += up;
 	x->counted[SL_UPSTREAM] += down;
-	sl_count(stats->client_bytes_in_total, up);
+	sl_count(stats->client_bytes_in_total, not_early(x, SL_CLIENT, up));
 	sl_count(stats->upstream_bytes_out_total, up);
-	sl_count(stats->upstream_bytes_in_total, down);
+	sl_count(stats->upstream_bytes_in_total, not_early(x, SL_UPSTREAM, down));
 	sl_count(stats->client_bytes_out_total, down);
 	return up || down;
 }
@@ -111,6 +120,8 @@ static void hand_over(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
 
+	x->early[SL_CLIENT] = c->in ? sl_buf_len(c->in) : 0;
+	x->early[SL_UPSTREAM] = x->up_in ? sl_buf_len(x->up_in) : 0;
 	x->pair = (struct sl_pair){
 		.stream = {c->client, SL_TAKE_PTR(x->upstream)},
 		.pending = {SL_TAKE_PTR(c->in), SL_TAKE_PTR(x->up_in)},
