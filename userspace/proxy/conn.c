@@ -118,10 +118,6 @@ static void become_idle(struct sl_conn *c)
 {
 	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
 
-	if (c->worker->draining && !c->in) {
-		sl_conn_close(c, SL_CLOSE_GRACEFUL);
-		return;
-	}
 	c->scanned = 0;
 	sl_conn_set_state(c, c->in ? SL_CONN_HEAD : SL_CONN_IDLE);
 	c->head_us = sl_loop_now_us(c->worker->loop);
@@ -130,23 +126,13 @@ static void become_idle(struct sl_conn *c)
 		sl_conn_schedule(c);
 }
 
-/* Unread input needs a lingering close; without any, close(2) is clean. */
-static bool has_unread_input(const struct sl_conn *c)
-{
-	return c->in || (c->x && !c->x->to_upstream.complete);
-}
-
 void sl_conn_finish_exchange(struct sl_conn *c)
 {
-	bool unread = has_unread_input(c);
-
 	sl_exchange_free(SL_TAKE_PTR(c->x));
-	if (!c->closing && !c->worker->draining)
-		become_idle(c);
-	else if (unread && !c->input_ended)
+	if (c->closing || c->worker->draining)
 		linger(c, LINGER_MS);
 	else
-		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+		become_idle(c);
 }
 
 /* --- input and output --- */
@@ -281,7 +267,7 @@ static void run_head(struct sl_conn *c)
 		refuse_head(c, c->worker->head.error);
 	else if (n == -ENOBUFS)
 		refuse_for_memory(c);
-	else if (n < 0 || c->input_ended)
+	else if (n < 0 || c->input_ended || (c->closing && c->state == SL_CONN_IDLE))
 		sl_conn_close(c, n < 0 ? SL_CLOSE_RESET : SL_CLOSE_GRACEFUL);
 }
 
@@ -393,10 +379,11 @@ void sl_conn_abort(struct sl_conn *c, const char *reason)
 
 void sl_conn_drain(struct sl_conn *c)
 {
-	if (c->state == SL_CONN_IDLE)
-		sl_conn_close(c, SL_CLOSE_GRACEFUL);
-	else
-		c->closing = true;
+	c->closing = true;
+	if (c->state != SL_CONN_IDLE)
+		return;
+	c->readable = true; /* a request may have arrived by now: it is answered */
+	sl_conn_schedule(c);
 }
 
 /* --- begin --- */
