@@ -273,6 +273,8 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 	sl_count(c->worker->stats.upstream_connects_total, 1);
 	sl_histogram_add(&c->worker->stats.connect_duration, x->connect_us);
 	x->upstream = done->stream;
+	x->up_readable = done->events & (SL_READABLE | SL_HANGUP | SL_ERROR);
+	x->up_hangup = done->events & (SL_HANGUP | SL_ERROR);
 	sl_exchange_start(c);
 }
 

@@ -47,7 +47,6 @@ void sl_exchange_start(struct sl_conn *c)
 	x->upstream->owner = x;
 	x->upstream_addr = x->upstream->peer;
 	x->up_writable = true;
-	x->up_readable = x->up_hangup = false;
 	x->progress_ms = x->window_ms = sl_loop_now_ms(c->worker->loop);
 	if (x->request.method == SL_METHOD_CONNECT) {
 		c->out = c->out ? c->out : sl_buf_get(&c->worker->buffers);
@@ -99,7 +98,8 @@ static void retry(struct sl_conn *c)
 	x->up_scanned = 0;
 	x->head_sent = 0;
 	x->sent_us = 0;
-	x->reused = x->request_stopped = x->upstream_ended = false;
+	x->up_readable = x->up_hangup = false;
+	x->reused = x->request_stopped = x->up_broken = x->upstream_ended = false;
 	x->retried = true;
 	sl_count(c->worker->stats.upstream_retries_total, 1);
 	sl_exchange_dial(c);

@@ -81,26 +81,20 @@ static void socket_destroy(struct sl_transport *transport)
 
 /* --- streams --- */
 
-static void connect_event(struct socket_stream *s)
+static void connect_event(struct socket_stream *s, unsigned ready)
 {
 	socklen_t len = sizeof(s->base.error);
 
 	s->connecting = false;
 	if (getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &s->base.error, &len) < 0)
 		s->base.error = errno;
-	s->base.on_event(&s->base, SL_CONNECTED | (s->base.error ? SL_ERROR : SL_WRITABLE));
+	s->base.on_event(&s->base, SL_CONNECTED | (s->base.error ? SL_ERROR : ready));
 }
 
-static void stream_event(struct sl_io *io, uint32_t events)
+static unsigned readiness(uint32_t events)
 {
-	struct socket_stream *s = sl_container_of(io, struct socket_stream, io);
 	unsigned ready = 0;
 
-	if (s->connecting) {
-		if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
-			connect_event(s);
-		return;
-	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		ready |= SL_READABLE;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
@@ -109,7 +103,17 @@ static void stream_event(struct sl_io *io, uint32_t events)
 		ready |= SL_HANGUP;
 	if (events & EPOLLERR)
 		ready |= SL_ERROR; /* SO_ERROR stays unread: read(2) reports it behind the data */
-	s->base.on_event(&s->base, ready);
+	return ready;
+}
+
+static void stream_event(struct sl_io *io, uint32_t events)
+{
+	struct socket_stream *s = sl_container_of(io, struct socket_stream, io);
+
+	if (!s->connecting)
+		s->base.on_event(&s->base, readiness(events));
+	else if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+		connect_event(s, readiness(events));
 }
 
 static void release_stream(struct sl_task *task)
