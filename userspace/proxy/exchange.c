@@ -217,7 +217,7 @@ static void flush_upstream(struct sl_exchange *x)
 		} else if (n == -EAGAIN) {
 			x->up_writable = false;
 		} else { /* what the origin said before it hung up counts: read it */
-			x->request_stopped = true;
+			x->request_stopped = x->up_broken = true;
 			x->up_readable = true;
 		}
 	}
@@ -476,7 +476,7 @@ static void end_response(struct sl_conn *c, ssize_t error)
 	}
 	if (!c->out)
 		c->out = sl_buf_get(&c->worker->buffers);
-	if (error != -EPIPE || !c->out || !sl_mover_end(&x->to_client, c->out))
+	if (error != -EPIPE || x->up_broken || !c->out || !sl_mover_end(&x->to_client, c->out))
 		upstream_bad(c, "upstream-truncated");
 	else if (!sl_buf_len(c->out))
 		c->out = sl_buf_put(&c->worker->buffers, c->out);
