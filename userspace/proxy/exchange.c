@@ -16,6 +16,8 @@
 #include "base/util.h"
 
 #define INTERIMS_MAX  32
+/* Steps of a direction in a row (two a buffer); then other connections have their turn. */
+#define STEPS_MAX     16
 /* A client that takes less than this in a whole body timeout is stalling, however it dribbles. */
 #define SLOWEST_BYTES 1024
 
@@ -284,7 +286,7 @@ static bool run_request(struct sl_conn *c)
 	bool more = true;
 	int r;
 
-	for (;;) {
+	for (int i = 0; i < STEPS_MAX; i++) {
 		flush_upstream(x);
 		if (x->to_upstream.complete || x->request_stopped || x->up_out || !more)
 			return true;
@@ -294,6 +296,8 @@ static bool run_request(struct sl_conn *c)
 		if (r == 0 && !read_request(c, &more))
 			return false;
 	}
+	sl_conn_schedule(c);
+	return true;
 }
 
 /* --- response --- */
@@ -502,7 +506,11 @@ static void run_response(struct sl_conn *c)
 	ssize_t n;
 	int r;
 
-	while (c->state == SL_CONN_EXCHANGE) {
+	for (int i = 0; c->state == SL_CONN_EXCHANGE; i++) {
+		if (i == STEPS_MAX) {
+			sl_conn_schedule(c);
+			return;
+		}
 		r = sl_conn_flush(c);
 		if (r < 0)
 			sl_conn_abort(c, "client-reset");
