@@ -160,6 +160,8 @@ static void on_origin_accept(struct sl_acceptor *a, struct sl_stream *s)
 	assert_true(f->n_origins < ORIGINS);
 	far_adopt(f, &f->origin[f->n_origins++], s);
 	fake_set_faults(fake_peer(s), &f->setup.faults);
+	if (f->setup.greeting)
+		far_send(&f->origin[f->n_origins - 1], f->setup.greeting);
 }
 
 static void make_config(struct fixture *f)

@@ -32,6 +32,7 @@ struct far {
 struct setup {
 	struct fake_options transport;
 	struct fake_faults faults; /* of sluice's own ends */
+	const char *greeting;	   /* origins say it at once; NULL: nothing */
 	const char *limits;	   /* members of a YAML mapping; NULL: none */
 	const char *timeouts;
 	const char *pool;

@@ -353,6 +353,87 @@ static void an_early_response_ends_the_connection_cleanly(void **state)
 	fixture_close(f);
 }
 
+/* A write that failed takes the error with it: the read behind it sees a plain end. That end proved a
+ * response complete which nothing else delimits. */
+static void an_end_behind_a_failed_write_completes_nothing(void **state)
+{
+	const struct fake_faults broken = {.write_error = ECONNRESET};
+	struct fixture *f = fixture_open(NULL);
+
+	client_open(f, &f->client);
+	far_send(&f->client, POST("100") "part");
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], POST_UP("100") "part");
+	far_send(&f->origin[0], "HTTP/1.1 200 OK\r\n\r\nhalf of i");
+	UNTIL(f, memmem(f->client.got, f->client.n_got, "half of i", 9));
+	fake_set_faults(fake_peer(f->origin[0].stream), &broken);
+	far_send(&f->client, "more");
+	fixture_turns(f, 2);
+	far_finish(&f->origin[0]);
+	UNTIL(f, f->client.broken);
+	assert_false(f->client.eof);
+	fixture_close(f);
+}
+
+/* Input that came behind the last request turned the close into a reset, which can overtake the
+ * response (RFC 9112 9.6). */
+static void the_last_response_is_not_cut_by_late_input(void **state)
+{
+	struct fixture *f = fixture_open(NULL);
+
+	client_open(f, &f->client);
+	far_send(&f->client,
+		 "GET http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n\r\n");
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], GET_UP);
+	far_send(&f->client, "\r\n");
+	far_send(&f->origin[0], OK2);
+	UNTIL(f, f->client.eof || f->client.broken);
+	assert_false(f->client.broken);
+	far_send(&f->client, GET);
+	fixture_turns(f, 3);
+	assert_false(f->client.broken);
+	assert_int_equal(f->n_origins, 1);
+	far_finish(&f->client);
+	UNTIL(f, !f->w->conns.used);
+	fixture_close(f);
+}
+
+/* A fast pair of ends kept the loop to itself. */
+static void a_big_body_lets_others_have_their_turn(void **state)
+{
+	const struct setup setup = {.transport = {.window = FAR_BYTES}};
+	struct fixture *f = fixture_open(&setup);
+
+	client_open(f, &f->client);
+	far_send(&f->client, POST(BULK_STR));
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], POST_UP(BULK_STR));
+	far_send_bytes(&f->client, BULK);
+	fixture_turns(f, 1);
+	assert_in_range(f->w->stats.upstream_bytes_out_total, 1, BULK / 2);
+	far_check_bulk(&f->origin[0]);
+	far_send(&f->origin[0], "HTTP/1.1 200 OK\r\nContent-Length: " BULK_STR "\r\n\r\n");
+	EXPECT(&f->client, "HTTP/1.1 200 OK\r\nContent-Length: " BULK_STR "\r\nVia: 1.1 t\r\n\r\n");
+	far_send_bytes(&f->origin[0], BULK);
+	fixture_turns(f, 1);
+	assert_in_range(f->w->stats.client_bytes_out_total, 1, BULK / 2);
+	far_check_bulk(&f->client);
+	fixture_close(f);
+}
+
+/* What came together with the end of connecting was never looked at. */
+static void an_origin_that_speaks_first_is_heard(void **state)
+{
+	const struct setup setup = {.greeting = OK2};
+	struct fixture *f = fixture_open(&setup);
+
+	client_open(f, &f->client);
+	far_send(&f->client, GET);
+	EXPECT(&f->client, OK2_DOWN);
+	fixture_close(f);
+}
+
 /* --- refusals --- */
 
 static void refusals(void **state)
@@ -415,6 +496,10 @@ int main(void)
 		cmocka_unit_test(big_bodies_arrive_whole_and_hold_few_buffers),
 		cmocka_unit_test(a_truncated_response_is_reset),
 		cmocka_unit_test(an_early_response_ends_the_connection_cleanly),
+		cmocka_unit_test(an_end_behind_a_failed_write_completes_nothing),
+		cmocka_unit_test(the_last_response_is_not_cut_by_late_input),
+		cmocka_unit_test(a_big_body_lets_others_have_their_turn),
+		cmocka_unit_test(an_origin_that_speaks_first_is_heard),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(bytes_behind_a_refused_connect_are_no_request),
 	};

@@ -202,6 +202,50 @@ static void time_ends_every_stage(void **state)
 	}
 }
 
+/* An idle connection was closed although its next request had arrived. */
+static void a_request_that_came_before_the_drain_is_answered(void **state)
+{
+	struct fixture *f = fixture_open(NULL);
+
+	client_open(f, &f->client);
+	fixture_turns(f, 2);
+	far_send(&f->client, GET);
+	sl_worker_drain(f->w);
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], GET_UP);
+	far_send(&f->origin[0], OK2);
+	EXPECT(&f->client, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n"
+			   "Via: 1.1 t\r\n\r\nhi");
+	fixture_close(f);
+}
+
+/* The clock of the exchange went on for the 101. */
+static void writing_a_101_has_a_clock_of_its_own(void **state)
+{
+	struct fixture *f;
+	uint64_t now;
+
+	f = open_at(BEFORE_RESPONSE, "body: 10s, upstream: 300ms");
+	fixture_close(f);
+	f = open_at(UPGRADING, "body: 10s, upstream: 300ms");
+	now = sl_loop_now_ms(f->w->loop);
+	assert_true(only_conn(f)->timer.due_ms > now + 5000);
+	fixture_close(f);
+}
+
+/* The clock slept for the body's time while the upstream's, which is shorter, had begun. */
+static void a_silent_origin_is_given_up_in_time(void **state)
+{
+	struct fixture *f = open_at(REQUEST_BODY, "body: 10s, upstream: 40ms");
+	uint64_t start = sl_clock_us();
+
+	UNTIL(f, sl_clock_us() > start + 60000);
+	far_send(&f->client, "67890");
+	expect_status(&f->client, 504);
+	assert_int_equal(f->w->stats.timeouts_upstream_total, 1);
+	fixture_close(f);
+}
+
 /* --- lack of memory --- */
 
 static void without_buffers_requests_are_refused(void **state)
@@ -344,6 +388,11 @@ static void an_upgrade_carries_bytes_behind_both_heads(void **state)
 			   "Via: 1.1 t\r\n\r\nfrom origin");
 	EXPECT(&f->origin[0], "from client");
 	assert_int_equal(f->w->stats.tunnels_active, 1);
+	far_close(&f->client, SL_CLOSE_RESET);
+	UNTIL(f, !f->w->conns.used);
+	/* bytes behind the heads were counted twice */
+	assert_int_equal(f->w->stats.client_bytes_in_total, f->client.n_out);
+	assert_int_equal(f->w->stats.upstream_bytes_in_total, f->origin[0].n_out);
 	fixture_close(f);
 }
 
@@ -355,6 +404,9 @@ int main(void)
 		cmocka_unit_test(origin_resets_at_every_stage),
 		cmocka_unit_test(drain_lets_every_stage_finish),
 		cmocka_unit_test(time_ends_every_stage),
+		cmocka_unit_test(a_request_that_came_before_the_drain_is_answered),
+		cmocka_unit_test(writing_a_101_has_a_clock_of_its_own),
+		cmocka_unit_test(a_silent_origin_is_given_up_in_time),
 		cmocka_unit_test(without_buffers_requests_are_refused),
 		cmocka_unit_test(every_lack_of_a_buffer_ends_cleanly),
 		cmocka_unit_test(without_exchanges_requests_are_refused),

@@ -369,6 +369,7 @@ static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const stru
 	x->response_head = true;
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	sl_conn_set_state(c, SL_CONN_OPENING);
+	sl_conn_arm(c, c->worker->shared->config->timeouts.body);
 	sl_conn_schedule(c);
 	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
 }
@@ -560,7 +561,8 @@ static void time_out(struct sl_conn *c, bool waits_for_origin)
 		sl_exchange_fail(c, 408, "body-timeout");
 }
 
-/* The timer is re-armed lazily: it fires early and finds out how much time is left. */
+/* The timer is re-armed lazily: it fires early and finds out how much time is left. It never sleeps for
+ * longer than the shortest wait that may begin meanwhile. */
 void sl_exchange_timeout(struct sl_conn *c)
 {
 	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
@@ -569,6 +571,7 @@ void sl_exchange_timeout(struct sl_conn *c)
 	uint64_t now = sl_loop_now_ms(c->worker->loop);
 	uint64_t since = waits_for_origin ? x->sent_us / 1000 : x->progress_ms;
 	uint64_t limit = waits_for_origin ? timeouts->upstream : timeouts->body;
+	uint64_t next;
 
 	if (now >= since + limit) {
 		time_out(c, waits_for_origin);
@@ -582,5 +585,6 @@ void sl_exchange_timeout(struct sl_conn *c)
 		x->window_ms = now;
 		x->moved_at_window = x->moved;
 	}
-	sl_conn_arm(c, sl_min(since + limit, x->window_ms + timeouts->body) - now);
+	next = sl_min(since + limit, x->window_ms + timeouts->body) - now;
+	sl_conn_arm(c, sl_min(next, (uint64_t)timeouts->upstream));
 }
