@@ -155,6 +155,7 @@ ssize_t sl_conn_read(struct sl_conn *c)
 	n = c->client->ops->read(c->client, sl_buf_tail(c->in), sl_buf_room(c->in));
 	if (n > 0) {
 		c->in->end += (uint32_t)n;
+		c->readable = !c->client->drained;
 		sl_count(c->worker->stats.client_bytes_in_total, n);
 		return n;
 	}

@@ -318,6 +318,7 @@ static ssize_t read_upstream(struct sl_exchange *x)
 	n = x->upstream->ops->read(x->upstream, sl_buf_tail(x->up_in), sl_buf_room(x->up_in));
 	if (n > 0) {
 		x->up_in->end += (uint32_t)n;
+		x->up_readable = !x->upstream->drained;
 		x->response_started = true;
 		sl_count(x->conn->worker->stats.upstream_bytes_in_total, n);
 		note_progress(x, (size_t)n);

@@ -32,6 +32,9 @@ struct socket_stream {
 	struct sl_io io;
 	bool connecting;
 	bool finished; /* FIN sent */
+	/* A short read may not be the last: FIN is behind the data, and no event will tell of it
+	 * again; or there was urgent data, which cuts reads short. */
+	bool never_drained;
 	struct sl_task release;
 };
 
@@ -110,6 +113,7 @@ static void stream_event(struct sl_io *io, uint32_t events)
 {
 	struct socket_stream *s = sl_container_of(io, struct socket_stream, io);
 
+	s->never_drained |= !!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI));
 	if (!s->connecting)
 		s->base.on_event(&s->base, readiness(events));
 	else if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
@@ -142,7 +146,7 @@ static int new_stream(struct socket_transport *t, int fd, struct socket_stream *
 	s->base.on_event = ignore_event;
 	s->io = (struct sl_io){.fd = fd, .on_event = stream_event};
 	sl_task_init(&s->release, release_stream);
-	r = sl_loop_add(t->base.loop, &s->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	r = sl_loop_add(t->base.loop, &s->io, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	if (r < 0) {
 		sl_close(fd);
 		sl_slab_put(&t->streams, s);
@@ -206,8 +210,10 @@ static int socket_connect(struct sl_transport *transport, const struct sl_connec
 
 static ssize_t socket_read(struct sl_stream *s, void *buf, size_t len)
 {
-	ssize_t n = recv(to_stream(s)->io.fd, buf, len, 0);
+	struct socket_stream *socket = to_stream(s);
+	ssize_t n = recv(socket->io.fd, buf, len, 0);
 
+	s->drained = n > 0 && (size_t)n < len && !socket->never_drained;
 	return n < 0 ? -errno : n;
 }
 

@@ -41,6 +41,9 @@ struct sl_stream {
 	struct sl_addr local; /* as far as known without asking; endpoint() tells for sure */
 	struct sl_addr peer;
 	int error; /* positive errno after a failed SL_CONNECTED */
+	/* A hint, set by read(): it gave all there was, another read would give -EAGAIN, and
+	 * SL_READABLE comes with more. False is always right. */
+	bool drained;
 };
 
 /* A listening point. Owned by the transport; ended by unlisten(). */
