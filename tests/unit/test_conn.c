@@ -194,6 +194,26 @@ static void bytes_behind_a_response_keep_its_connection_from_the_pool(void **sta
 	fixture_close(f);
 }
 
+/* NTLM and Negotiate authenticate the connection, whatever RFC 9110 says: the next client would be
+ * taken for this one. */
+static void a_connection_with_an_identity_is_not_pooled(void **state)
+{
+	struct fixture *f = fixture_open(NULL);
+
+	client_open(f, &f->client);
+	far_send(&f->client, "GET http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\n"
+			     "authorization: negotiate YII=\r\n\r\n");
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], "GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n"
+			      "authorization: negotiate YII=\r\nVia: 1.1 t\r\n\r\n");
+	far_send(&f->origin[0], OK2);
+	EXPECT(&f->client, OK2_DOWN);
+	UNTIL(f, f->origin[0].eof);
+	far_send(&f->client, GET);
+	UNTIL(f, f->n_origins == 2);
+	fixture_close(f);
+}
+
 static void a_pooled_connection_that_talks_is_dropped(void **state)
 {
 	struct fixture *f = open_pooled(NULL);
@@ -299,6 +319,22 @@ static void big_bodies_arrive_whole_and_hold_few_buffers(void **state)
 	far_resume(&f->client);
 	EXPECT(&f->client, "HTTP/1.1 200 OK\r\nContent-Length: " BULK_STR "\r\nVia: 1.1 t\r\n\r\n");
 	far_check_bulk(&f->client);
+	fixture_close(f);
+}
+
+/* One write, one packet. The second write of sluice's end has to wait. */
+static void head_and_body_leave_together(void **state)
+{
+	const struct setup setup = {.faults = {.eagain_every_second = true}};
+	struct fixture *f = fixture_open(&setup);
+
+	client_open(f, &f->client);
+	far_send(&f->client, GET);
+	UNTIL(f, f->n_origins);
+	EXPECT(&f->origin[0], GET_UP);
+	far_send(&f->origin[0], OK2);
+	UNTIL(f, f->client.n_got);
+	assert_int_equal(f->client.n_got, strlen(OK2_DOWN));
 	fixture_close(f);
 }
 
@@ -489,11 +525,13 @@ int main(void)
 		cmocka_unit_test(an_idle_connection_holds_no_buffer_and_little_memory),
 		cmocka_unit_test(a_pooled_connection_serves_another_client),
 		cmocka_unit_test(bytes_behind_a_response_keep_its_connection_from_the_pool),
+		cmocka_unit_test(a_connection_with_an_identity_is_not_pooled),
 		cmocka_unit_test(a_pooled_connection_that_talks_is_dropped),
 		cmocka_unit_test(a_get_on_a_dead_pooled_connection_is_sent_again),
 		cmocka_unit_test(a_post_whose_body_went_out_is_not_sent_again),
 		cmocka_unit_test(a_post_that_could_not_be_written_is_sent_again),
 		cmocka_unit_test(big_bodies_arrive_whole_and_hold_few_buffers),
+		cmocka_unit_test(head_and_body_leave_together),
 		cmocka_unit_test(a_truncated_response_is_reset),
 		cmocka_unit_test(an_early_response_ends_the_connection_cleanly),
 		cmocka_unit_test(an_end_behind_a_failed_write_completes_nothing),

@@ -322,6 +322,23 @@ static void find_upstream(struct sl_conn *c)
 	sl_exchange_start(c);
 }
 
+/* NTLM and Negotiate (RFC 4559) authenticate the connection instead of the request. */
+static bool marks_upstream(const struct sl_head *h)
+{
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		struct sl_slice value = h->field[i].value, scheme = value;
+
+		if (!sl_slice_eq_nocase(h->field[i].name, SL_SLICE("Authorization")))
+			continue;
+		for (scheme.len = 0; scheme.len < value.len && value.p[scheme.len] != ' ';)
+			scheme.len++;
+		if (sl_slice_eq_nocase(scheme, SL_SLICE("NTLM")) ||
+		    sl_slice_eq_nocase(scheme, SL_SLICE("Negotiate")))
+			return true;
+	}
+	return false;
+}
+
 /* Understands the head; false if the request was answered with a refusal. */
 static bool accept_head(struct sl_conn *c)
 {
@@ -340,6 +357,7 @@ static bool accept_head(struct sl_conn *c)
 		refuse(c, sl_http_error_status(e), NULL, sl_http_error_name(e));
 		return false;
 	}
+	x->upstream_marked = marks_upstream(h);
 	sl_mover_init(&x->to_upstream, &x->request.framing,
 		      x->request.framing.kind == SL_FRAMING_CHUNKED);
 	if (!x->request.hop.persistent || !x->request.minor)

@@ -8,6 +8,7 @@
  * conn.c       the state machine: accept, heads, timeouts, the end
  * begin.c      a parsed request until its upstream is there: refusals, credentials, pool, dial
  * exchange.c   a request and its response between client and upstream
+ * exchange_time.c  the clock of an exchange
  * record.c     what is counted and logged of it
  * reply.c      responses that sluice makes itself
  * tunnel.c     CONNECT and 101: pairs, handed to an engine */
@@ -76,6 +77,7 @@ struct sl_exchange {
 	bool response_head;    /* the final head was written to conn->out */
 	bool upstream_ended;   /* EOF from upstream */
 	bool upstream_keep;    /* the upstream connection may go to the pool */
+	bool upstream_marked;  /* it may have taken this client's identity: never */
 
 	struct sl_request request; /* slices in it are dead once the head is consumed */
 	struct sl_buf *head;	   /* for the upstream; kept whole until the response begins */
@@ -153,6 +155,18 @@ void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason);
 void sl_exchange_dial(struct sl_conn *c);
 /* Closes the upstream connection, if there is one. */
 void sl_exchange_drop_upstream(struct sl_exchange *x, enum sl_close_how how);
+/* Bytes of the request's head that the upstream has not taken yet. */
+static inline uint32_t sl_exchange_head_left(const struct sl_exchange *x)
+{
+	return x->head ? sl_buf_len(x->head) - x->head_sent : 0;
+}
+
+/* The upstream has taken the whole request. */
+static inline bool sl_exchange_request_sent(const struct sl_exchange *x)
+{
+	return x->to_upstream.complete && !x->up_out && x->sent_us;
+}
+
 /* Statistics and access log of a finished exchange. */
 void sl_exchange_record(struct sl_exchange *x);
 

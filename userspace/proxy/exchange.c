@@ -15,11 +15,9 @@
 
 #include "base/util.h"
 
-#define INTERIMS_MAX  32
+#define INTERIMS_MAX 32
 /* Steps of a direction in a row (two a buffer); then other connections have their turn. */
-#define STEPS_MAX     16
-/* A client that takes less than this in a whole body timeout is stalling, however it dribbles. */
-#define SLOWEST_BYTES 1024
+#define STEPS_MAX    16
 
 static void note_progress(struct sl_exchange *x, size_t bytes)
 {
@@ -169,20 +167,10 @@ static int move_body(struct sl_conn *c, struct sl_mover *m, struct sl_buf **in, 
 
 /* --- request --- */
 
-static bool request_sent(const struct sl_exchange *x)
-{
-	return x->to_upstream.complete && !x->up_out && x->sent_us;
-}
-
-static uint32_t head_left(const struct sl_exchange *x)
-{
-	return x->head ? sl_buf_len(x->head) - x->head_sent : 0;
-}
-
 static void took(struct sl_exchange *x, size_t n)
 {
 	struct sl_worker *w = x->conn->worker;
-	uint32_t of_head = sl_min((uint32_t)n, head_left(x));
+	uint32_t of_head = sl_min((uint32_t)n, sl_exchange_head_left(x));
 
 	sl_count(w->stats.upstream_bytes_out_total, n);
 	note_progress(x, n);
@@ -193,7 +181,7 @@ static void took(struct sl_exchange *x, size_t n)
 		if (!sl_buf_len(x->up_out))
 			x->up_out = sl_buf_put(&w->buffers, x->up_out);
 	}
-	if (!x->sent_us && x->to_upstream.complete && !x->up_out && !head_left(x))
+	if (!x->sent_us && x->to_upstream.complete && !x->up_out && !sl_exchange_head_left(x))
 		x->sent_us = sl_loop_now_us(w->loop);
 }
 
@@ -206,9 +194,9 @@ static void flush_upstream(struct sl_exchange *x)
 
 	while (x->up_writable && !x->request_stopped) {
 		used = 0;
-		if (head_left(x))
-			iov[used++] =
-				(struct iovec){sl_buf_head(x->head) + x->head_sent, head_left(x)};
+		if (sl_exchange_head_left(x))
+			iov[used++] = (struct iovec){sl_buf_head(x->head) + x->head_sent,
+						     sl_exchange_head_left(x)};
 		if (x->up_out)
 			iov[used++] = (struct iovec){sl_buf_head(x->up_out), sl_buf_len(x->up_out)};
 		if (!used)
@@ -340,7 +328,7 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 		r->framing.kind == SL_FRAMING_CHUNKED || r->framing.kind == SL_FRAMING_CLOSE;
 	struct sl_response_plan plan = {.chunked = unbounded && x->request.minor};
 
-	if (!request_sent(x) || c->worker->draining)
+	if (!sl_exchange_request_sent(x) || c->worker->draining)
 		c->closing = true; /* the rest of the body may never be read */
 	plan.close = c->closing;
 	x->upstream_keep = r->persistent;
@@ -351,7 +339,7 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 	}
 	sl_mover_init(&x->to_client, &r->framing, plan.chunked);
 	x->to_client.complete |= r->framing.kind == SL_FRAMING_NONE;
-	x->request_stopped |= head_left(x) > 0;
+	x->request_stopped |= sl_exchange_head_left(x) > 0;
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	x->response_head = true;
 	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
@@ -362,7 +350,7 @@ static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const stru
 	struct sl_exchange *x = c->x;
 	const struct sl_response_plan plan = {0};
 
-	if (!x->request.upgrade || !request_sent(x)) {
+	if (!x->request.upgrade || !sl_exchange_request_sent(x)) {
 		upstream_bad(c, "unasked-upgrade");
 		return true;
 	}
@@ -390,6 +378,18 @@ static bool forward_interim(struct sl_conn *c, const struct sl_head *h, const st
 	}
 	sl_count(c->worker->stats.responses_1xx_total, 1);
 	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+}
+
+/* The body's first bytes leave with the head, in one packet. */
+static void add_body(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+
+	if (!x->up_in || !x->response_head || c->state != SL_CONN_EXCHANGE)
+		return;
+	sl_mover_move(&x->to_client, x->up_in, c->out);
+	if (!sl_buf_len(x->up_in) && !x->to_client.error) /* move_response() finds the error */
+		x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
 }
 
 /* A response head is there: passes it on. */
@@ -423,6 +423,7 @@ static void take_response_head(struct sl_conn *c, const struct sl_head *h)
 		sl_buf_consume(x->up_in, h->len);
 		if (!sl_buf_len(x->up_in))
 			x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
+		add_body(c);
 	}
 }
 
@@ -492,10 +493,10 @@ static void end_response(struct sl_conn *c, ssize_t error)
 static void complete(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
-	bool clean = request_sent(x) && !x->request_stopped && !x->up_in && !x->upstream_ended &&
-		     !x->up_hangup;
+	bool clean = sl_exchange_request_sent(x) && !x->request_stopped && !x->up_in &&
+		     !x->upstream_ended && !x->up_hangup;
 
-	if (x->upstream_keep && clean)
+	if (x->upstream_keep && clean && !x->upstream_marked)
 		sl_pool_put(&c->worker->pool, x->host, x->port, SL_TAKE_PTR(x->upstream));
 	else
 		sl_exchange_drop_upstream(x, clean ? SL_CLOSE_GRACEFUL : SL_CLOSE_RESET);
@@ -539,53 +540,4 @@ void sl_exchange_run(struct sl_conn *c)
 {
 	if (run_request(c) && c->state == SL_CONN_EXCHANGE)
 		run_response(c);
-}
-
-/* --- time --- */
-
-static void time_out(struct sl_conn *c, bool waits_for_origin)
-{
-	struct sl_stats *stats = &c->worker->stats;
-
-	if (waits_for_origin) {
-		sl_count(stats->timeouts_upstream_total, 1);
-		sl_exchange_fail(c, 504, "upstream-timeout");
-		return;
-	}
-	sl_count(stats->timeouts_body_total, 1);
-	c->closing = true;
-	if (c->out)
-		sl_exchange_fail(c, 408, "client-stalled");
-	else if (c->x->up_out || head_left(c->x) || c->x->response_head)
-		sl_exchange_fail(c, 504, "upstream-stalled");
-	else
-		sl_exchange_fail(c, 408, "body-timeout");
-}
-
-/* The timer is re-armed lazily: it fires early and finds out how much time is left. It never sleeps for
- * longer than the shortest wait that may begin meanwhile. */
-void sl_exchange_timeout(struct sl_conn *c)
-{
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
-	struct sl_exchange *x = c->x;
-	bool waits_for_origin = !x->response_head && request_sent(x);
-	uint64_t now = sl_loop_now_ms(c->worker->loop);
-	uint64_t since = waits_for_origin ? x->sent_us / 1000 : x->progress_ms;
-	uint64_t limit = waits_for_origin ? timeouts->upstream : timeouts->body;
-	uint64_t next;
-
-	if (now >= since + limit) {
-		time_out(c, waits_for_origin);
-		return;
-	}
-	if (now >= x->window_ms + timeouts->body) {
-		if (c->out && x->moved - x->moved_at_window < SLOWEST_BYTES) {
-			time_out(c, false);
-			return;
-		}
-		x->window_ms = now;
-		x->moved_at_window = x->moved;
-	}
-	next = sl_min(since + limit, x->window_ms + timeouts->body) - now;
-	sl_conn_arm(c, sl_min(next, (uint64_t)timeouts->upstream));
 }
