@@ -195,7 +195,7 @@ def a_silent_client_is_closed(lab):
         with ok(s.connect()) as wire:
             equal(timed(lambda: wire.rest(), 0.7, 3), b"", "a kept connection ends without a word")
             equal(wire.ended, "fin", "how")
-        equal(s.stats()["timeouts_idle_total"], 1, "idle timeouts counted")
+        check(s.stats()["timeouts_idle_total"] >= 1, "idle timeouts counted")
 
 
 @suite.test(timeout=30)

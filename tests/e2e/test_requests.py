@@ -39,10 +39,12 @@ class Good:
 
 @dataclass
 class Bad:
-    """Refused with one of `status`; the origin sees nothing of it and the connection ends."""
+    """Refused with one of `status`; the origin sees nothing of it, and the connection ends unless
+    the request was only one that sluice can't serve."""
     what: str
     send: bytes
     status: tuple = (400,)
+    ends: bool = True
 
 
 def get(*lines, target=A + b"/x", host=HOST, version=b"1.1", body=b"", method=b"GET"):
@@ -175,8 +177,8 @@ BAD = [
     Bad("two Host fields in HTTP/1.0", get(host=HOST + HOST, version=b"1.0")),
     Bad("userinfo in the target", get(target=b"http://u:p@10.2.0.2/x")),
     Bad("a fragment in the target", get(target=A + b"/x#y")),
-    Bad("another scheme", get(target=b"ftp://10.2.0.2/x"), (400, 501, 502)),
-    Bad("https in absolute-form", get(target=b"https://10.2.0.2/x"), (400, 501, 502)),
+    Bad("another scheme", get(target=b"ftp://10.2.0.2/x"), (400, 501, 502), False),
+    Bad("https in absolute-form", get(target=b"https://10.2.0.2/x"), (400, 501, 502), False),
     Bad("no host in the target", get(target=b"http:///x")),
     Bad("no authority in the target", get(target=b"http:/x")),
     Bad("port zero", get(target=b"http://10.2.0.2:0/x")),
@@ -265,8 +267,8 @@ BAD = [
     Bad("Transfer-Encoding in HTTP/1.0", post(TE, version=b"1.0", body=chunked(b"abc"))),
     # expectations and hops
     Bad("an unknown expectation", post(b"Expect: 200-ok", b"Content-Length: 3", body=b"abc"), (417,)),
-    Bad("a loop", get(b"Via: 1.1 sluice"), (400, 502, 508)),
-    Bad("a loop further back", get(b"Via: 1.0 a, 1.1 sluice (x), 1.1 b"), (400, 502, 508)),
+    Bad("a loop", get(b"Via: 1.1 sluice"), (400, 502, 508), False),
+    Bad("a loop further back", get(b"Via: 1.0 a, 1.1 sluice (x), 1.1 b"), (400, 502, 508), False),
     # limits
     Bad("a long request line", get(target=A + b"/" + b"a" * 9000), (414,)),
     Bad("a long field", get(b"X-A: " + b"a" * 17000), (431,)),
@@ -360,7 +362,10 @@ def seen(origin, row, how):
     equal(request.body, row.body, f"body, sent {how}")
     for name, value in row.fields.items():
         wanted = value if isinstance(value, list) else [] if value is None else [value]
-        equal(request.all(name), wanted, f"{name} at the origin, sent {how}")
+        got = request.all(name)
+        if name == "via":
+            got = [", ".join(got)]
+        equal(got, wanted, f"{name} at the origin, sent {how}")
     for name in ("proxy-authorization", "proxy-connection", "keep-alive"):
         equal(request.all(name), [], name)
     equal(len(request.all("host")), 1, "Host fields at the origin")
@@ -375,8 +380,8 @@ def bad_row(row):
                 answer = client.response()
                 check(answer.status in row.status,
                       f"status {answer.status}, wanted one of {row.status}, sent {how}")
-                client.rest()
-                check(client.ended, "the connection ends")
+                if row.ends:
+                    equal(client.rest(), b"", "bytes behind the refusal")
             equal(lab.origin.received, b"", f"what the origin sees, sent {how}")
     return test
 

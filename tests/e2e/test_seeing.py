@@ -136,7 +136,7 @@ def metrics_are_prometheus_text(lab):
             check(m, f"bad line {line!r}")
             base = re.sub(r"_(bucket|sum|count)$", "", m[1])
             check(m[1] in typed or typed.get(base) == "histogram", f"{m[1]} has no type")
-            check(m[1].startswith("sluice_"), f"{m[1]} is not ours")
+            check(m[1].startswith(("sluice_", "process_")), f"{m[1]} is not ours")
     for name in ("sluice_connections_accepted_total", "sluice_connections_active",
                  "sluice_requests_total", "sluice_tunnels_active"):
         check(name in typed, f"{name} is missing")

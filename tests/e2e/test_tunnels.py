@@ -15,7 +15,7 @@ from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
 suite = Suite()
-
+PIPES = 2 * 2 * 64 + 16  # descriptors of empty pipes that two workers may keep for the next bulk
 
 class Fast(Sluice):
     port = 3129
@@ -50,7 +50,7 @@ def echo(wire, origin):
 
 def nothing_left(lab, sluice=None):
     lab.origin.reset(echo)
-    (sluice or lab.sluice).settles()
+    (sluice or lab.sluice).settles(spare=PIPES)
 
 
 def both_ways(lab, sluice, seed, up, down, half_close=None):

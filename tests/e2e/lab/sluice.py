@@ -2,6 +2,7 @@
 """A running sluice: configured, started, waited for, looked into, stopped, and judged: its exit code,
 its descriptors and what it wrote to stderr."""
 
+import atexit
 import json
 import os
 import shutil
@@ -38,12 +39,13 @@ class Sluice:
         self.net = topology
         self.binary = binary(release)
         self.dir = Path(tempfile.mkdtemp(prefix="sluice-e2e-"))
+        atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
         self.admin = self.dir / "admin.sock"
         self.log = self.dir / "access.log"
         self.stderr = self.dir / "stderr"
         self.process = None
         self.config = {
-            "workers": 1, "admin": str(self.admin), "metrics": "127.0.0.1:9145",
+            "workers": 1, "via": "sluice", "admin": str(self.admin), "metrics": "127.0.0.1:9145",
             "access_log": {"path": str(self.log), "format": "json"},
             "listeners": [{"name": "egress", "listen": f"0.0.0.0:{self.port}", "mode": "forward",
                            **(listener or {})}],
