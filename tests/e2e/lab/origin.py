@@ -31,15 +31,23 @@ def answers(*responses):
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+class Seen:
+    """What the handlers of one test noted. Those of an earlier test that are still at it keep theirs,
+    and so can't write into a later one's."""
+
+    def __init__(self):
+        self.requests, self.errors = [], []
+
+
 class Origin:
-    """Listens in a namespace; each connection gets a thread that runs handler(wire, origin) and then
+    """Listens in a namespace; each connection gets a thread that runs handler(wire, seen) and then
     closes it. `handler` may be changed between tests."""
 
     def __init__(self, ns, address, port=0, handler=None):
         self.listener = ns.listen(address, port)
         self.address, self.port = self.listener.getsockname()[:2]
         self.handler = handler or answers(OK)
-        self.wires, self.requests, self.errors = [], [], []
+        self.wires, self.seen = [], Seen()
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -53,23 +61,32 @@ class Origin:
             sock.settimeout(15)
             wire = Wire(sock)
             self.wires.append(wire)
-            threading.Thread(target=self._serve, args=(wire, self.handler), daemon=True).start()
+            threading.Thread(target=self._serve, args=(wire, self.handler, self.seen), daemon=True).start()
 
-    def _serve(self, wire, handler):
+    @staticmethod
+    def _serve(wire, handler, seen):
         try:
-            handler(wire, self)
+            handler(wire, seen)
         except (Ended, BrokenPipeError, ConnectionResetError, socket.timeout):
             pass
         except Malformed as e:
-            self.errors.append(f"origin: {e}")
+            seen.errors.append(f"origin: {e}")
         except OSError as e:
             if wire.sock.fileno() >= 0:
-                self.errors.append(f"origin: {e!r}")
+                seen.errors.append(f"origin: {e!r}")
         finally:
             try:
                 wire.sock.close()
             except OSError:
                 pass
+
+    @property
+    def requests(self):
+        return self.seen.requests
+
+    @property
+    def errors(self):
+        return self.seen.errors
 
     @property
     def received(self):
@@ -84,7 +101,7 @@ class Origin:
                 wire.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        self.wires, self.requests, self.errors = [], [], []
+        self.wires, self.seen = [], Seen()
         self.accepted = 0
         if handler:
             self.handler = handler
