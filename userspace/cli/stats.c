@@ -77,7 +77,7 @@ static void print_gauges(FILE *f, const json_t *gauges)
 	const char *key;
 	json_t *value;
 
-	fprintf(f, "\n%-32s %14s\n", "NOW", "");
+	fprintf(f, "\nNOW\n");
 	json_object_foreach((json_t *)gauges, key, value)
 	{
 		uint64_t n = (uint64_t)json_integer_value(value);

@@ -13,6 +13,8 @@
 #include "base/util.h"
 #include "proxy/process.h"
 
+#define ENGINES_MAX 16
+
 static const struct {
 	const char *le;
 	uint64_t us;
@@ -145,18 +147,36 @@ static const struct {
 	 engine_from_upstream},
 };
 
+struct engine {
+	const char *name;
+	struct sl_engine_report report;
+	struct sl_engine_totals totals;
+};
+
+/* Asked once, not per family: the source may have to probe. */
+static uint32_t read_engines(const struct sl_control_source *source,
+			     struct engine engines[ENGINES_MAX])
+{
+	uint32_t n = 0;
+
+	while (n < ENGINES_MAX && source->engine(source->owner, n, &engines[n].name,
+						 &engines[n].report, &engines[n].totals))
+		n++;
+	return n;
+}
+
 static void write_engines(FILE *f, const struct sl_control_source *source)
 {
-	for (size_t i = 0; i < SL_ARRAY_SIZE(engine_families); i++) {
-		struct sl_engine_report report = {0};
-		struct sl_engine_totals totals = {0};
-		const char *name;
+	struct engine engines[ENGINES_MAX] = {0};
+	uint32_t n = read_engines(source, engines);
 
+	for (size_t i = 0; i < SL_ARRAY_SIZE(engine_families); i++) {
 		family(f, engine_families[i].name, engine_families[i].type,
 		       engine_families[i].help);
-		for (uint32_t e = 0; source->engine(source->owner, e, &name, &report, &totals); e++)
-			fprintf(f, "%s{engine=\"%s\"} %" PRIu64 "\n", engine_families[i].name, name,
-				engine_families[i].value(&report, &totals));
+		for (uint32_t e = 0; e < n; e++)
+			fprintf(f, "%s{engine=\"%s\"} %" PRIu64 "\n", engine_families[i].name,
+				engines[e].name,
+				engine_families[i].value(&engines[e].report, &engines[e].totals));
 	}
 }
 

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_TESTS_FAKE_CONTROL_H
+#define SLUICE_TESTS_FAKE_CONTROL_H
+
+/* A sl_control_source of fixed figures: two workers, two engines, `flows` equal pairs. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "proxy/control.h"
+
+struct fake_control {
+	int flows;
+	bool ready, drained, drained_now;
+	int reopened;
+};
+
+static inline void fake_fill(struct sl_stats *s)
+{
+	uint64_t n = 1;
+
+#define X(name, help) s->name = n++;
+	SL_COUNTERS(X)
+	SL_GAUGES(X)
+#undef X
+	for (uint64_t us = 1; us < 10000000; us *= 3)
+		sl_histogram_add(&s->request_duration, us);
+}
+
+static inline void fake_stats(void *owner, struct sl_stats *ret)
+{
+	fake_fill(ret);
+}
+
+static inline void fake_resolver_stats(void *owner, struct sl_resolver_stats *ret)
+{
+	*ret = (struct sl_resolver_stats){.asked = 11, .cached = 12, .refused = 13};
+}
+
+static inline uint32_t fake_workers(void *owner)
+{
+	return 2;
+}
+
+static inline int fake_worker_stats(void *owner, uint32_t i, struct sl_stats *ret_stats,
+				    struct sl_loop_stats *ret_loop)
+{
+	fake_fill(ret_stats);
+	*ret_loop = (struct sl_loop_stats){.turns = 100 + i, .events = 7, .busy_us = 1500000};
+	return 0;
+}
+
+static inline int fake_flows(void *owner, uint32_t max,
+			     void (*each)(void *arg, const struct sl_flow_info *f), void *arg)
+{
+	struct fake_control *fake = owner;
+	struct sl_flow_info f = {.id = 1, .age_ms = 61000, .listener = "egress", .engine = "copy"};
+
+	if (fake->flows < 0)
+		return -EIO;
+	sl_addr_parse(SL_SLICE("127.0.0.1:5000"), &f.client);
+	strcpy(f.target, "ex\xff\x1b[ample:443");
+	f.reason = "the only one";
+	f.from[SL_CLIENT].bytes = 1536;
+	for (int i = 0; i < fake->flows && i < (int)max; i++)
+		each(arg, &f);
+	return fake->flows;
+}
+
+static inline bool fake_engine(void *owner, uint32_t i, const char **ret_name,
+			       struct sl_engine_report *ret_report,
+			       struct sl_engine_totals *ret_totals)
+{
+	if (i > 1)
+		return false;
+	*ret_name = i ? "sockmap" : "copy";
+	ret_report->available = !i;
+	strcpy(ret_report->reason, i ? "no CAP_BPF" : "always works");
+	ret_totals->joined = 5;
+	ret_totals->bytes[SL_CLIENT] = 77;
+	return true;
+}
+
+static inline bool fake_ready(void *owner)
+{
+	return ((struct fake_control *)owner)->ready;
+}
+
+static inline uint64_t fake_uptime_ms(void *owner)
+{
+	return 3723000;
+}
+
+static inline void fake_drain(void *owner, bool now)
+{
+	struct fake_control *fake = owner;
+
+	fake->drained = true;
+	fake->drained_now = now;
+}
+
+static inline void fake_reopen_logs(void *owner)
+{
+	((struct fake_control *)owner)->reopened++;
+}
+
+static inline struct sl_control_source fake_source(struct fake_control *fake)
+{
+	return (struct sl_control_source){
+		.owner = fake,
+		.stats = fake_stats,
+		.resolver_stats = fake_resolver_stats,
+		.workers = fake_workers,
+		.worker_stats = fake_worker_stats,
+		.flows = fake_flows,
+		.engine = fake_engine,
+		.ready = fake_ready,
+		.uptime_ms = fake_uptime_ms,
+		.drain = fake_drain,
+		.reopen_logs = fake_reopen_logs,
+	};
+}
+
+#endif
