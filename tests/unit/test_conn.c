@@ -497,8 +497,10 @@ static void refusals(void **state)
 		client_open(f, &f->client);
 		far_send(&f->client, t[i].request);
 		expect_status(&f->client, t[i].status);
-		fixture_turns(f, 2);
+		fixture_turns(f, 4);
 		assert_int_equal(f->client.n_got, 0);
+		if (t[i].status == 400)
+			assert_true(f->client.eof);
 		assert_int_equal(f->n_origins, 0);
 		fixture_close(f);
 	}

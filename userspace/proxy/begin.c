@@ -119,6 +119,7 @@ static unsigned find_fault(struct sl_conn *c, const char **ret_reason)
 
 	if (r->target.form == SL_TARGET_ABSOLUTE &&
 	    !sl_slice_eq_nocase(r->target.scheme, SL_SLICE("http"))) {
+		c->closing = true; /* as behind every 400 */
 		*ret_reason = "unsupported-scheme";
 		return 400;
 	}
