@@ -208,7 +208,7 @@ def main():
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         runner.stop()
-        print("interrupted")
+        print("interrupted", flush=True)
         os._exit(130)
     passed, failed, skipped = tap.count(runner.results)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
