@@ -56,8 +56,7 @@ static void flows_show_both_connections_in_columns(void **state)
 	static const char *const lines[] = {
 		"TARGET               AGE  FROM CLIENT  FROM UPSTR.  ENGINE   REASON\n",
 		"example.com:443    1h02m      1.5 KiB          5 B  copy     too young\n",
-		"too young\n  10.0.0.9:5000 -> 10.0.0.1:3128 => 10.0.0.1:4000 -> "
-		"93.184.216.34:443\n",
+		"\n  10.0.0.9:5000 -> 10.0.0.1:3128 => 10.0.0.1:4000 -> 93.184.216.34:443\n",
 		"b                   0.1s          0 B          0 B  copy     -\n",
 		"6666]:65535\n    => - -> -\n",
 		"\n2 of 3 pairs (--max N shows more)\n",
