@@ -103,7 +103,10 @@ static void wrong_usage_is_exit_code_2(void **state)
 	char *twice[] = {"check", "-c", file, "-c", file, NULL};
 
 	assert_int_equal(run(1, none), SL_EXIT_USAGE);
-	assert_string_equal(err, "usage: sluice check -c FILE\n");
+	assert_string_equal(err,
+			    "Usage: sluice check -c FILE\n"
+			    "Reads the configuration and the users files that it names; starts "
+			    "nothing.\n");
 	assert_int_equal(run(2, no_value), SL_EXIT_USAGE);
 	assert_int_equal(run(2, unknown), SL_EXIT_USAGE);
 	assert_int_equal(run(4, extra), SL_EXIT_USAGE);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,10 +11,19 @@
 #include "proxy/auth_users.h"
 #include "proxy/config.h"
 
-static int usage(void)
+static const struct option options[] = {
+	{"config", required_argument, NULL, 'c'},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+/* Wanted help goes to stdout, unwanted to stderr. */
+static int usage(bool wanted)
 {
-	fprintf(stderr, "usage: sluice check -c FILE\n");
-	return SL_EXIT_USAGE;
+	fprintf(wanted ? stdout : stderr,
+		"Usage: sluice check -c FILE\n"
+		"Reads the configuration and the users files that it names; starts nothing.\n");
+	return wanted ? SL_EXIT_DONE : SL_EXIT_USAGE;
 }
 
 static int check_users(const char *path)
@@ -58,13 +68,13 @@ int sl_cmd_check(int argc, char **argv)
 	int option, r;
 
 	optind = 0; /* starts anew, whoever parsed before */
-	while ((option = getopt(argc, argv, "+c:")) != -1) {
+	while ((option = getopt_long(argc, argv, "+c:h", options, NULL)) != -1) {
 		if (option != 'c' || file)
-			return usage();
+			return usage(option == 'h');
 		file = optarg;
 	}
 	if (!file || optind != argc)
-		return usage();
+		return usage(false);
 	if (sl_config_load(file, &c, &error)) {
 		fprintf(stderr, "%s\n", error.text);
 		return SL_EXIT_FAILED;

@@ -26,12 +26,26 @@ struct load_arguments {
 	enum sl_hook hook;
 	uint32_t pairs;
 	bool json;
+	bool help;
 };
 
-static const struct option options[] = {
-	{"dev", required_argument, NULL, 'd'},	 {"hook", required_argument, NULL, 'h'},
-	{"pairs", required_argument, NULL, 'p'}, {"folder", required_argument, NULL, 'f'},
-	{"json", no_argument, NULL, 'j'},	 {0}};
+static const struct option options[] = {{"dev", required_argument, NULL, 'd'},
+					{"hook", required_argument, NULL, 'h'},
+					{"pairs", required_argument, NULL, 'p'},
+					{"folder", required_argument, NULL, 'f'},
+					{"json", no_argument, NULL, 'j'},
+					{"help", no_argument, NULL, 'H'},
+					{0}};
+
+static const char load_usage[] =
+	"Usage: sluice load --dev DEV [--dev DEV ...] [--hook auto|tc|xdp|xdp-generic]\n"
+	"                   [--pairs N] [--folder PATH]\n"
+	"Loads and pins the packet engine's programs and maps, and attaches to the devices.\n";
+static const char unload_usage[] =
+	"Usage: sluice unload [--folder PATH]\n"
+	"Detaches from all devices and removes every pin; spliced pairs break.\n";
+static const char status_usage[] = "Usage: sluice status [--json] [--folder PATH]\n"
+				   "Shows what is loaded, the maps' memory, and pairs by state.\n";
 
 static const char *explain(int error)
 {
@@ -95,22 +109,32 @@ static bool take_option(int option, struct load_arguments *a)
 	case 'j':
 		a->json = true;
 		return true;
+	case 'H':
+		a->help = true;
+		return true;
 	default:
 		return false;
 	}
 }
 
-static bool parse(int argc, char **argv, struct load_arguments *ret)
+/* *a is filled with defaults even where the options are wrong. */
+static bool parse(int argc, char **argv, struct load_arguments *a)
 {
-	struct load_arguments a = {.folder = SL_LOADER_FOLDER, .pairs = DEFAULT_PAIRS};
 	int option;
 
+	*a = (struct load_arguments){.folder = SL_LOADER_FOLDER, .pairs = DEFAULT_PAIRS};
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (!take_option(option, &a))
+		if (!take_option(option, a))
 			return false;
-	*ret = a;
 	return optind == argc;
+}
+
+/* Wanted help goes to stdout, unwanted to stderr. */
+static int usage(bool wanted, const char *text)
+{
+	fputs(text, wanted ? stdout : stderr);
+	return wanted ? SL_EXIT_DONE : SL_EXIT_USAGE;
 }
 
 int sl_cmd_load(int argc, char **argv)
@@ -118,11 +142,8 @@ int sl_cmd_load(int argc, char **argv)
 	struct load_arguments a;
 	int r;
 
-	if (!parse(argc, argv, &a) || !a.devices || a.json) {
-		fprintf(stderr, "usage: sluice load --dev DEV [--dev DEV ...] "
-				"[--hook auto|tc|xdp|xdp-generic] [--pairs N] [--folder PATH]\n");
-		return SL_EXIT_USAGE;
-	}
+	if (!parse(argc, argv, &a) || a.help || !a.devices || a.json)
+		return usage(a.help, load_usage);
 	r = sl_loader_load(a.folder, a.pairs);
 	if (r)
 		return failed(a.folder, r);
@@ -142,10 +163,8 @@ int sl_cmd_unload(int argc, char **argv)
 	struct load_arguments a;
 	int r;
 
-	if (!parse(argc, argv, &a) || a.devices || a.json) {
-		fprintf(stderr, "usage: sluice unload [--folder PATH]\n");
-		return SL_EXIT_USAGE;
-	}
+	if (!parse(argc, argv, &a) || a.help || a.devices || a.json)
+		return usage(a.help, unload_usage);
 	r = sl_loader_unload(a.folder);
 	return r ? failed(a.folder, r) : SL_EXIT_DONE;
 }
@@ -172,10 +191,8 @@ int sl_cmd_status(int argc, char **argv)
 	struct sl_pins_status s;
 	int r;
 
-	if (!parse(argc, argv, &a) || a.devices) {
-		fprintf(stderr, "usage: sluice status [--json] [--folder PATH]\n");
-		return SL_EXIT_USAGE;
-	}
+	if (!parse(argc, argv, &a) || a.help || a.devices)
+		return usage(a.help, status_usage);
 	r = sl_pins_status(a.folder, &s);
 	if (r)
 		return failed(a.folder, r);

@@ -98,10 +98,6 @@ static void consume_head(struct sl_conn *c)
 static void refuse(struct sl_conn *c, unsigned status, const char *extra, const char *reason)
 {
 	c->x->reason = reason;
-	/* What follows a CONNECT is meant for the tunnel, sent before the answer was known: read as
-	 * requests it would be whatever a stranger behind the client wrote. */
-	if (c->x->request.method == SL_METHOD_CONNECT)
-		c->closing = true;
 	sl_reply(c, status, extra, NULL);
 }
 

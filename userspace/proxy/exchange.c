@@ -117,7 +117,6 @@ void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason)
 		return;
 	}
 	x->reason = reason;
-	c->closing |= x->request.method == SL_METHOD_CONNECT;
 	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);

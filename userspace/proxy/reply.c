@@ -74,20 +74,18 @@ static bool write_reply(struct sl_conn *c, unsigned status, const char *extra, c
 }
 
 /* Whether what follows on the connection may be something else than a request: a body that nobody will
- * read, or the first bytes of a tunnel that was refused, which somebody else than the client may have
- * chosen. A 407 may be followed by the next try: it needs credentials of its own. */
-static bool hides_next_request(const struct sl_conn *c, unsigned status)
+ * read, or the first bytes of a tunnel, sent before its refusal was known, which a stranger behind the
+ * client may have chosen. */
+static bool hides_next_request(const struct sl_conn *c)
 {
-	if (!c->x || !c->x->to_upstream.complete)
-		return true;
-	return c->x->request.method == SL_METHOD_CONNECT && status != 407;
+	return !c->x || !c->x->to_upstream.complete || c->x->request.method == SL_METHOD_CONNECT;
 }
 
 void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char *text)
 {
 	struct sl_worker *w = c->worker;
 
-	if (hides_next_request(c, status) || c->x->request.minor == 0)
+	if (hides_next_request(c) || c->x->request.minor == 0)
 		c->closing = true;
 	if (!c->out)
 		c->out = sl_buf_get(&w->buffers);

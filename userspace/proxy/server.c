@@ -31,6 +31,7 @@ struct server {
 	struct sl_io signals;
 	struct sl_worker *worker[WORKERS_MAX];
 	uint32_t n_workers;
+	struct sl_engine_report report[SL_ENGINES_MAX]; /* by engine, as found at the start */
 	struct sl_own own;
 	char pseudonym[64];
 	struct sl_timer drain_check;
@@ -123,7 +124,7 @@ static bool read_engine(void *owner, uint32_t i, const char **ret_name,
 		return false;
 	ops = s->shared.engines[i];
 	*ret_name = ops->name;
-	ops->probe(ret_report);
+	*ret_report = s->report[i];
 	memset(ret_totals, 0, sizeof(*ret_totals));
 	for (uint32_t k = 0; k < s->n_workers; k++) {
 		if (!s->worker[k]->engines.engine[i])
@@ -364,10 +365,21 @@ static int open_control(struct server *s)
 	return r;
 }
 
+static void probe_engines(struct server *s)
+{
+	for (size_t i = 0; i < SL_ENGINES_MAX && s->shared.engines[i]; i++) {
+		s->shared.engines[i]->probe(&s->report[i]);
+		if (!s->report[i].available)
+			sl_warning("engine %s: not available: %s", s->shared.engines[i]->name,
+				   s->report[i].reason);
+	}
+}
+
 static int start_workers(struct server *s)
 {
 	int r = 0;
 
+	probe_engines(s);
 	for (uint32_t i = 0; i < s->shared.n_workers && !r; i++) {
 		r = sl_worker_new(&s->shared, i, &s->worker[i]);
 		s->n_workers += !r;
