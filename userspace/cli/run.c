@@ -10,6 +10,17 @@
 #include "transport/socket.h"
 
 static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
+static const struct sl_engine_ops *const engines_with_packet[] = {&sl_copy_engine,
+								  &sl_packet_engine, NULL};
+
+/* The packet engine loads and attaches programs, so only where it is asked for. */
+static bool wants_packet(const struct sl_config *c)
+{
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].splice == SL_SPLICE_PACKET)
+			return true;
+	return false;
+}
 
 static int load(const char *file, struct sl_config **ret)
 {
@@ -60,7 +71,7 @@ static int parse(int argc, char **argv, const char **ret_file)
 
 int sl_cmd_run(int argc, char **argv)
 {
-	const struct sl_server_parts parts = {
+	struct sl_server_parts parts = {
 		.transport_new = sl_socket_transport_new,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,
@@ -74,6 +85,8 @@ int sl_cmd_run(int argc, char **argv)
 	if (load(file, &config) < 0)
 		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
+	if (wants_packet(config))
+		parts.engines = engines_with_packet;
 	r = sl_server_run(config, &parts);
 	sl_config_free(config);
 	return r < 0 ? SL_EXIT_FAILED : SL_EXIT_DONE;

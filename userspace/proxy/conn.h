@@ -104,6 +104,7 @@ struct sl_exchange {
 	uint64_t counted[2]; /* bytes by side that are in the statistics already */
 	uint64_t early[2];   /* of those to come, what was counted as read before the tunnel */
 	bool locals_known;
+	struct sl_addr local[2]; /* our ends: the streams may go before the tunnel does */
 
 	/* Copies of strings that outlive the head, in one allocation. */
 	char *text;

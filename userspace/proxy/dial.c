@@ -152,6 +152,10 @@ static int attempt(struct sl_dial *d, size_t slot, const struct sl_addr *addr)
 		d->options.prepare(d->owner, &o);
 	o.addr = *addr; /* the rules have judged this one */
 	r = d->options.transport->ops->connect(d->options.transport, &o, &s);
+	if ((r == -EADDRINUSE || r == -EADDRNOTAVAIL) && o.source.family != AF_UNSPEC) {
+		o.source = (struct sl_addr){0}; /* the engine's choice was taken meanwhile */
+		r = d->options.transport->ops->connect(d->options.transport, &o, &s);
+	}
 	if (r < 0)
 		return r;
 	s->on_event = stream_event;

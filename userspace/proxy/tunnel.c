@@ -69,7 +69,10 @@ static void pair_ended(struct sl_pair *p, enum sl_pair_end why)
 
 void sl_tunnel_abort(struct sl_conn *c, const char *reason)
 {
-	c->x->pair.engine->ops->abort(&c->x->pair);
+	struct sl_pair *p = &c->x->pair;
+
+	if (p->stream[SL_CLIENT] || !c->worker->stopping)
+		p->engine->ops->abort(p);
 	end_tunnel(c, reason);
 }
 
@@ -168,6 +171,14 @@ static void start_tunnel(struct sl_conn *c)
 	arm(c);
 }
 
+/* As far as the streams know them. */
+static void note_locals(struct sl_exchange *x)
+{
+	for (int side = 0; side < 2; side++)
+		if (x->pair.stream[side])
+			x->local[side] = x->pair.stream[side]->local;
+}
+
 /* Perhaps another engine now. */
 static void review(struct sl_conn *c, uint64_t now)
 {
@@ -183,6 +194,7 @@ static void review(struct sl_conn *c, uint64_t now)
 	if (c->state != SL_CONN_TUNNEL)
 		return;
 	x->engine = x->pair.engine->ops->name;
+	note_locals(x);
 	arm(c);
 }
 
@@ -217,10 +229,11 @@ static void learn_locals(struct sl_exchange *x)
 {
 	struct sl_endpoint unused;
 
-	if (x->locals_known || !x->pair.stream[SL_CLIENT])
+	if (x->locals_known || !x->pair.stream[SL_CLIENT] || !x->pair.stream[SL_UPSTREAM])
 		return;
 	for (int side = 0; side < 2; side++)
 		x->pair.stream[side]->ops->endpoint(x->pair.stream[side], &unused);
+	note_locals(x);
 	x->locals_known = true;
 }
 
@@ -236,9 +249,9 @@ void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret)
 		.id = c->id,
 		.age_ms = sl_loop_now_ms(c->worker->loop) - x->tunnel_us / 1000,
 		.client = c->source,
-		.client_local = x->pair.stream[SL_CLIENT]->local,
+		.client_local = x->local[SL_CLIENT],
 		.upstream = x->upstream_addr,
-		.upstream_local = x->pair.stream[SL_UPSTREAM]->local,
+		.upstream_local = x->local[SL_UPSTREAM],
 		.from = {x->pair.from[SL_CLIENT], x->pair.from[SL_UPSTREAM]},
 		.engine = x->engine,
 		.reason = x->policy.reason,

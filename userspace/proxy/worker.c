@@ -100,8 +100,14 @@ static int open_listener(struct sl_worker *w, uint32_t i)
 {
 	const struct sl_listener_config *c = &w->shared->config->listeners[i];
 	struct sl_listener *l = &w->listeners[i];
+	const bool packet = c->splice == SL_SPLICE_PACKET;
 	const struct sl_listen_options o = {
-		.addr = c->listen, .backlog = BACKLOG, .reuse_port = true};
+		.addr = c->listen,
+		.backlog = BACKLOG,
+		.mss = packet ? SL_SPLICE_MSS : 0,
+		.window_clamp = packet ? SL_SPLICE_WINDOW_CLAMP : 0,
+		.reuse_port = true,
+	};
 	char text[SL_ADDR_STR_MAX];
 	int r;
 
@@ -209,6 +215,7 @@ void sl_worker_drain(struct sl_worker *w)
 void sl_worker_abort(struct sl_worker *w)
 {
 	sl_worker_drain(w);
+	w->stopping = true;
 	while (!sl_list_empty(&w->all_conns))
 		sl_conn_abort(sl_list_entry(w->all_conns.next, struct sl_conn, node), "stopped");
 }

@@ -67,6 +67,7 @@ struct sl_worker {
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
 	uint64_t next_id;
 	bool draining;
+	bool stopping; /* spliced pairs are left to the kernel */
 	struct sl_task stop;
 	struct sl_timer tick;
 	struct sl_head head; /* scratch for the parser */
@@ -85,7 +86,7 @@ void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *a
 /* Stops listening; idle connections close, others after their request; tunnels go on. In the
  * worker's thread. */
 void sl_worker_drain(struct sl_worker *w);
-/* Resets every connection. In the worker's thread. */
+/* Resets every connection but spliced pairs, which go on without the process. In the worker's thread. */
 void sl_worker_abort(struct sl_worker *w);
 
 /* Calls each for at most max pairs. In the worker's thread. */

@@ -15,6 +15,11 @@
 #include "base/list.h"
 #include "transport/transport.h"
 
+/* What both sockets of a pair must announce if it may be spliced at packet level: segments that fit
+ * through either leg, and a window that survives its translation. */
+#define SL_SPLICE_MSS	       1400
+#define SL_SPLICE_WINDOW_CLAMP (65535 << 7)
+
 enum sl_side {
 	SL_CLIENT = 0,
 	SL_UPSTREAM = 1,
@@ -85,8 +90,10 @@ struct sl_engine_options {
 
 struct sl_engine_ops {
 	const char *name;
+	bool by_name_only; /* not for pairs that take "auto" */
 
-	/* Tries out, by doing, whether the engine works on this host. Leaves nothing behind. */
+	/* Tries out, by doing, whether the engine works on this host. Leaves nothing
+	 * behind but what create() would. */
 	void (*probe)(struct sl_engine_report *ret);
 	/* 0 or -errno. *o is copied. */
 	int (*create)(const struct sl_engine_options *o, struct sl_engine **ret);
@@ -124,5 +131,6 @@ struct sl_engine {
 };
 
 extern const struct sl_engine_ops sl_copy_engine;
+extern const struct sl_engine_ops sl_packet_engine;
 
 #endif

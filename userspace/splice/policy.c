@@ -15,7 +15,9 @@ static bool is_candidate(const struct sl_engines *engines, const struct sl_polic
 {
 	const struct sl_engine *e = engines->engine[i];
 
-	return e && (!policy->wanted || !strcmp(e->ops->name, policy->wanted));
+	if (!e)
+		return false;
+	return policy->wanted ? !strcmp(e->ops->name, policy->wanted) : !e->ops->by_name_only;
 }
 
 /* The best engine above the floor that may still take the pair; 0: none. */

@@ -170,13 +170,16 @@ static int bind_source(int fd, const struct sl_addr *source)
 	return bind(fd, &source->sa, sl_addr_len(source)) < 0 ? -errno : 0;
 }
 
-static int set_options(int fd, int mss)
+static int set_options(int fd, int mss, int window_clamp)
 {
 	int one = 1;
 
 	if (setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
 		return -errno;
 	if (mss && setsockopt(fd, SOL_TCP, TCP_MAXSEG, &mss, sizeof(mss)) < 0)
+		return -errno;
+	if (window_clamp &&
+	    setsockopt(fd, SOL_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof(window_clamp)) < 0)
 		return -errno;
 	return 0;
 }
@@ -191,7 +194,7 @@ static int socket_connect(struct sl_transport *transport, const struct sl_connec
 	fd = socket(o->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	r = set_options(fd, o->mss);
+	r = set_options(fd, o->mss, o->window_clamp);
 	if (!r)
 		r = bind_source(fd, &o->source);
 	if (r < 0)
@@ -271,6 +274,7 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	e.snd_wscale = info.tcpi_snd_wscale;
 	e.rcv_wscale = info.tcpi_rcv_wscale;
 	e.mss = (uint16_t)info.tcpi_snd_mss;
+	e.announced_mss = (uint16_t)info.tcpi_advmss;
 	s->local = e.local;
 	*ret = e;
 	return 0;
@@ -350,7 +354,7 @@ static int open_listener(const struct sl_listen_options *o, int *ret)
 	if (o->addr.family == AF_INET6 &&
 	    setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
 		return -errno;
-	r = set_options(fd, o->mss); /* accepted sockets inherit them */
+	r = set_options(fd, o->mss, o->window_clamp); /* accepted sockets inherit them */
 	if (r < 0)
 		return r;
 	if (bind(fd, &o->addr.sa, sl_addr_len(&o->addr)) < 0 || listen(fd, o->backlog) < 0)

@@ -61,15 +61,17 @@ struct sl_acceptor {
 
 struct sl_listen_options {
 	struct sl_addr addr;
-	int backlog;	 /* capped by the system */
-	int mss;	 /* TCP_MAXSEG to announce at most, 0: the system's */
-	bool reuse_port; /* one of several workers on the same address */
+	int backlog;	  /* capped by the system */
+	int mss;	  /* TCP_MAXSEG to announce at most, 0: the system's */
+	int window_clamp; /* TCP_WINDOW_CLAMP, bytes, 0: the system's */
+	bool reuse_port;  /* one of several workers on the same address */
 };
 
 struct sl_connect_options {
 	struct sl_addr addr;
 	struct sl_addr source; /* AF_UNSPEC: any. A port other than 0 is bound exactly. */
 	int mss;	       /* as above */
+	int window_clamp;      /* as above */
 };
 
 enum sl_close_how {
@@ -85,7 +87,8 @@ struct sl_endpoint {
 	bool tcp_known;
 	bool sack, timestamps, ecn;
 	uint8_t snd_wscale, rcv_wscale;
-	uint16_t mss; /* largest segment that may be sent */
+	uint16_t mss;		/* largest segment that may be sent */
+	uint16_t announced_mss; /* to the peer */
 };
 
 struct sl_transport_ops {

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Opens what the packet engine's instances share.
+ *
+ * Invariants:
+ * - One process at a time uses a folder of pins (flock on it): the ring buffer has one reader, and
+ *   slots that were in use before are known to be a dead process's.
+ * - Source ports are outside the system's ephemeral range, because the kernel doesn't know that a
+ *   spliced pair's port is taken.
+ *
+ * Devices that come up later are not attached to. */
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+
+#include "base/util.h"
+#include "splice/loader.h"
+#include "splice/packet_shared.h"
+
+#define SLOTS	    65536 /* if nothing is loaded yet */
+#define PORTS_FEW   256u
+#define PORTS_BELOW 8192u
+
+static bool is_up(int fd, const char *device)
+{
+	struct ifreq request = {0};
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+	return !ioctl(fd, SIOCGIFFLAGS, &request) && request.ifr_flags & IFF_UP;
+}
+
+/* 0 if one device could be attached to. */
+static int attach_devices(void)
+{
+	_sl_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct if_nameindex *all = if_nameindex();
+	int result = -ENODEV, r;
+	const char *how;
+
+	for (struct if_nameindex *i = all; i && i->if_index; i++) {
+		if (fd < 0 || !is_up(fd, i->if_name))
+			continue;
+		r = sl_loader_attach(SL_LOADER_FOLDER, i->if_name, SL_HOOK_TC, &how);
+		if (!r || result == -ENODEV)
+			result = r;
+	}
+	if_freenameindex(all);
+	return result;
+}
+
+static int lock_folder(void)
+{
+	sl_packet_shared.folder = open(SL_LOADER_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sl_packet_shared.folder < 0)
+		return -errno;
+	return flock(sl_packet_shared.folder, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+}
+
+static int choose_ports(void)
+{
+	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	unsigned first, last;
+	int n;
+
+	if (!file)
+		return -errno;
+	n = fscanf(file, "%u %u", &first, &last);
+	fclose(file);
+	if (n != 2 || first > last || last > UINT16_MAX)
+		return -EPROTO;
+	if (UINT16_MAX - last >= PORTS_FEW) {
+		sl_packet_shared.port_first = (uint16_t)(last + 1);
+		sl_packet_shared.port_last = UINT16_MAX;
+	} else if (first >= 1024 + PORTS_FEW) {
+		sl_packet_shared.port_first =
+			(uint16_t)sl_max(first - sl_min(first, PORTS_BELOW), 1024u);
+		sl_packet_shared.port_last = (uint16_t)(first - 1);
+	} else {
+		return -EADDRNOTAVAIL;
+	}
+	sl_packet_shared.port_next = sl_packet_shared.port_first;
+	return 0;
+}
+
+/* What is found in a slot: nobody uses it now but the packets of a pair that was left. */
+static void take_stock(uint32_t i, const struct sl_flow_pair *pair)
+{
+	sl_packet_shared.slot[i].generation = pair->generation;
+	switch (pair->state) {
+	case SL_FLOW_FREE:
+		sl_packet_put_free(i);
+		break;
+	case SL_FLOW_ACTIVE:
+		sl_packet_shared.slot[i].use = USE_LEFT;
+		break;
+	case SL_FLOW_CLOSED:
+		sl_packet_cool(i);
+		break;
+	default:
+		sl_packet_free(i);
+	}
+}
+
+static int read_slots(void)
+{
+	enum { BATCH = 1024 };
+	_sl_free_ struct sl_flow_pair *pairs = calloc(BATCH, sizeof(*pairs));
+	_sl_free_ uint32_t *keys = calloc(BATCH, sizeof(*keys));
+	uint32_t at = 0, seen = 0, n;
+	int r = 0;
+
+	sl_packet_shared.slot = calloc(sl_packet_shared.pins.slots, sizeof(*sl_packet_shared.slot));
+	if (!sl_packet_shared.slot || !pairs || !keys)
+		return -ENOMEM;
+	sl_packet_shared.free = sl_packet_shared.cooling = SL_PACKET_NONE;
+	while (!r && seen < sl_packet_shared.pins.slots) {
+		n = BATCH;
+		r = bpf_map_lookup_batch(sl_packet_shared.pins.pairs, seen ? &at : NULL, &at, keys,
+					 pairs, &n, NULL);
+		if (r && errno != ENOENT)
+			return -errno;
+		for (uint32_t i = 0; i < n; i++)
+			if (keys[i] < sl_packet_shared.pins.slots)
+				take_stock(keys[i], &pairs[i]);
+		seen += n;
+	}
+	return 0;
+}
+
+/* A call that changes nothing: there is no such slot. */
+static int try_control(void)
+{
+	struct sl_control c = {.pair = sl_packet_shared.pins.slots, .op = SL_CONTROL_RELEASE};
+	int r = sl_pins_control(&sl_packet_shared.pins, &c);
+
+	return r ? r : c.ret == -ENOENT ? 0 : -EPROTO;
+}
+
+static int fail(int r, const char *reason)
+{
+	sl_packet_shared.reason = reason;
+	return r;
+}
+
+int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
+{
+	int r = sl_loader_load(SL_LOADER_FOLDER, SLOTS);
+
+	if (r == -EPERM || r == -EACCES)
+		return fail(r, "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+	if (r == -EPROTO)
+		return fail(r, "another version is loaded: run `sluice unload` first");
+	if (r)
+		return fail(r, "the BPF programs can't be loaded; is there a bpffs?");
+	r = lock_folder();
+	if (r)
+		return fail(r, "another process uses the packet engine");
+	r = attach_devices();
+	if (r)
+		return fail(r, "the BPF program can't be attached to any device");
+	r = sl_pins_open(SL_LOADER_FOLDER, &sl_packet_shared.pins);
+	if (!r)
+		r = try_control();
+	if (r)
+		return fail(r, "the control program does not answer");
+	r = choose_ports();
+	if (r)
+		return fail(r, "no ports are left outside net.ipv4.ip_local_port_range");
+	r = read_slots();
+	if (r)
+		return fail(r, "the slots can't be read");
+	sl_packet_shared.ring =
+		ring_buffer__new(sl_packet_shared.pins.events, on_event, NULL, NULL);
+	if (!sl_packet_shared.ring)
+		return fail(-errno, "the events can't be read");
+	sl_packet_shared.loopback = if_nametoindex("lo");
+	sl_packet_shared.reason = "tc ingress: loaded, attached, and the control program answers";
+	return 0;
+}

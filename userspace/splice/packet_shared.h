@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_SPLICE_PACKET_SHARED_H
+#define SLUICE_SPLICE_PACKET_SHARED_H
+
+/* What packet_slots.c and packet_open.c share: the one object of the process. Its lock is held in all
+ * that is declared here. */
+
+#include <pthread.h>
+
+#include "splice/packet.h"
+#include "splice/pins.h"
+
+struct ring_buffer;
+
+#define SL_PACKET_NONE UINT32_MAX /* no slot */
+
+/* What becomes of a slot. */
+enum sl_packet_use {
+	USE_FREE,
+	USE_TAKEN,   /* owner and pair are set */
+	USE_LEFT,    /* a pair that nobody here owns */
+	USE_COOLING, /* closed; in the queue */
+};
+
+struct sl_packet_slot {
+	struct sl_packet_inbox *owner;
+	void *pair;
+	uint64_t until_ms; /* cooling */
+	uint32_t next;	   /* free, cooling */
+	uint16_t generation;
+	uint8_t use;
+};
+
+struct sl_packet_shared {
+	pthread_mutex_t lock;
+	bool tried;
+	int result; /* of opening, once tried */
+	const char *reason;
+	int folder; /* locked */
+	struct sl_pins pins;
+	struct ring_buffer *ring;
+	struct sl_packet_slot *slot;
+	uint32_t free, cooling, cooling_last;
+	uint16_t port_first, port_last, port_next;
+	unsigned loopback;   /* ifindex */
+	unsigned registered; /* inboxes */
+	struct sl_packet_inbox *reader;
+	struct sl_io io;
+	struct sl_timer tick;
+};
+extern struct sl_packet_shared sl_packet_shared;
+
+/* Loads, attaches and opens everything; 0 or -errno and shared.reason. */
+int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len));
+
+/* A slot becomes free without a call to the kernel. */
+void sl_packet_put_free(uint32_t slot);
+/* It is released by the kernel and becomes free. */
+void sl_packet_free(uint32_t slot);
+/* The same after a while. */
+void sl_packet_cool(uint32_t slot);
+
+#endif
