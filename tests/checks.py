@@ -30,11 +30,19 @@ FUNCTION_LINES_MAX = 110
 _INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 
 
+def listed_by_git():
+    """None where there is no git, or no repository."""
+    try:
+        listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-co",
+                                 "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return listed.stdout.split("\n") if listed.returncode == 0 else None
+
+
 def sources(*suffixes):
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-co",
-                             "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    names = listed.stdout.split("\n") if listed.returncode == 0 else [
-        str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if "build" not in p.parts]
+    names = listed_by_git() or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")
+                                if not p.relative_to(ROOT).parts[0].startswith("build")]
     return sorted(n for n in names if n.endswith(suffixes) and (ROOT / n).is_file())
 
 

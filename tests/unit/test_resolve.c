@@ -268,6 +268,10 @@ static void the_hosts_file_comes_first_and_at_once(void **state)
 	struct fixture f;
 	struct asker a;
 
+	if (access("/etc/hosts", R_OK)) {
+		print_message("there is no /etc/hosts here\n");
+		skip();
+	}
 	open_fixture(&f, &usual);
 	assert_int_equal(ask(&f, "localhost", &a), 0);
 	assert_true(a.addrs.n > 0);
