@@ -42,7 +42,7 @@ static int unread(int fd, uint32_t *ret)
 
 bool sl_packet_has_unread(int fd)
 {
-	uint32_t n;
+	uint32_t n = 0;
 
 	return unread(fd, &n) || n;
 }
