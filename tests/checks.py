@@ -80,7 +80,7 @@ def the_include_check_finds_a_forbidden_include():
 
 
 def c_sources_are_formatted():
-    names = sources(".c")
+    names = sources(".c", ".h")
     done = subprocess.run(["clang-format", "--dry-run", "-Werror", *names], cwd=ROOT,
                           capture_output=True, text=True)
     return [line for line in done.stderr.splitlines() if "error:" in line][:40]

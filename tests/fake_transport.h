@@ -54,8 +54,8 @@ const struct fake_attempt *fake_attempt(const struct sl_transport *t, size_t i);
 
 /* Faults of one stream, from the next call on. */
 struct fake_faults {
-	size_t read_max, write_max; /* most bytes of one call, 0: no limit */
-	bool eagain_every_second;   /* every second read and write; the event follows */
+	size_t read_max, write_max;  /* most bytes of one call, 0: no limit */
+	bool eagain_every_second;    /* every second read and write; the event follows */
 	int read_error, write_error; /* positive errno that the call returns */
 };
 void fake_set_faults(struct sl_stream *s, const struct fake_faults *f);

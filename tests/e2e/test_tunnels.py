@@ -236,7 +236,7 @@ def a_reset_of_the_client_reaches_the_server_as_a_reset(lab):
         client.send(talk)
         until(lambda: lab.origin.received == talk, what="the bytes before it")
         client.rst()
-        until(lambda: lab.origin.wires[0].ended, what="the end")
+        until(lambda: lab.origin.wires and lab.origin.wires[0].ended, what="the end")
         equal(lab.origin.wires[0].ended, "rst", "how it ended")
     nothing_left(lab)
 

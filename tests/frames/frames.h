@@ -13,8 +13,8 @@
 
 #define FRAME_MAX 2048
 /* A buffer whose IP header lies on a multiple of 4, as drivers place it. */
-#define FRAME_BUFFER(name)                                                                         \
-	_Alignas(4) uint8_t name##_room[FRAME_MAX + 2];                                            \
+#define FRAME_BUFFER(name)                              \
+	_Alignas(4) uint8_t name##_room[FRAME_MAX + 2]; \
 	uint8_t *name = name##_room + 2
 #define FRAME_FIN 0x01
 #define FRAME_SYN 0x02

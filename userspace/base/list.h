@@ -49,7 +49,7 @@ static inline void sl_list_del(struct sl_list *node)
 #define sl_list_for_each(pos, head) for (pos = (head)->next; pos != (head); pos = pos->next)
 
 /* tmp holds the successor, so that pos may be removed and freed. */
-#define sl_list_for_each_safe(pos, tmp, head)                                                      \
+#define sl_list_for_each_safe(pos, tmp, head) \
 	for (pos = (head)->next, tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
 
 #endif

@@ -22,9 +22,9 @@ int sl_log_level_parse(const char *name, enum sl_log_level *ret);
 const char *sl_log_level_name(enum sl_log_level level);
 void sl_log(enum sl_log_level level, const char *fmt, ...) SL_PRINTF(2, 3);
 
-#define sl_error(...)   sl_log(SL_LOG_ERROR, __VA_ARGS__)
+#define sl_error(...)	sl_log(SL_LOG_ERROR, __VA_ARGS__)
 #define sl_warning(...) sl_log(SL_LOG_WARNING, __VA_ARGS__)
-#define sl_info(...)    sl_log(SL_LOG_INFO, __VA_ARGS__)
-#define sl_debug(...)   sl_log(SL_LOG_DEBUG, __VA_ARGS__)
+#define sl_info(...)	sl_log(SL_LOG_INFO, __VA_ARGS__)
+#define sl_debug(...)	sl_log(SL_LOG_DEBUG, __VA_ARGS__)
 
 #endif

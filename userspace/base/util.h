@@ -11,20 +11,20 @@
 
 #define SL_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define sl_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define sl_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define sl_min(a, b)                                                                               \
-	({                                                                                         \
-		__typeof__(a) _a = (a);                                                            \
-		__typeof__(b) _b = (b);                                                            \
-		_a < _b ? _a : _b;                                                                 \
+#define sl_min(a, b)                    \
+	({                              \
+		__typeof__(a) _a = (a); \
+		__typeof__(b) _b = (b); \
+		_a < _b ? _a : _b;      \
 	})
 
-#define sl_max(a, b)                                                                               \
-	({                                                                                         \
-		__typeof__(a) _c = (a);                                                            \
-		__typeof__(b) _d = (b);                                                            \
-		_c > _d ? _c : _d;                                                                 \
+#define sl_max(a, b)                    \
+	({                              \
+		__typeof__(a) _c = (a); \
+		__typeof__(b) _d = (b); \
+		_c > _d ? _c : _d;      \
 	})
 
 #define SL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -52,17 +52,17 @@ static inline void sl_cleanup_free(void *p)
 #define _sl_free_  __attribute__((cleanup(sl_cleanup_free)))
 
 /* Hands a resource over: yields its value and leaves the variable empty. */
-#define SL_TAKE_PTR(p)                                                                             \
-	({                                                                                         \
-		__typeof__(p) _p = (p);                                                            \
-		(p) = NULL;                                                                        \
-		_p;                                                                                \
+#define SL_TAKE_PTR(p)                  \
+	({                              \
+		__typeof__(p) _p = (p); \
+		(p) = NULL;             \
+		_p;                     \
 	})
-#define SL_TAKE_FD(fd)                                                                             \
-	({                                                                                         \
-		int _fd = (fd);                                                                    \
-		(fd) = -1;                                                                         \
-		_fd;                                                                               \
+#define SL_TAKE_FD(fd)          \
+	({                      \
+		int _fd = (fd); \
+		(fd) = -1;      \
+		_fd;            \
 	})
 
 #endif

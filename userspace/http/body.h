@@ -12,21 +12,21 @@
 
 struct sl_body {
 	enum sl_framing_kind kind;
-	uint8_t state;           /* private: where in the chunked grammar */
-	uint8_t size_digits;     /* private */
+	uint8_t state;		  /* private: where in the chunked grammar */
+	uint8_t size_digits;	  /* private */
 	enum sl_http_error error; /* with SL_BODY_BAD */
-	uint64_t remaining;      /* of the body (length) or of the current chunk */
-	uint64_t content_bytes;  /* content yielded so far */
+	uint64_t remaining;	  /* of the body (length) or of the current chunk */
+	uint64_t content_bytes;	  /* content yielded so far */
 	uint32_t extension_bytes; /* private: of the whole body, bounded */
 };
 
 enum sl_body_event {
-	SL_BODY_MORE, /* everything usable was consumed; call again with more bytes */
-	SL_BODY_DATA, /* *ret_data is content */
+	SL_BODY_MORE,	 /* everything usable was consumed; call again with more bytes */
+	SL_BODY_DATA,	 /* *ret_data is content */
 	SL_BODY_TRAILER, /* *ret_data is the whole trailer section, final empty line included; may be
 			    just CRLF. The body has ended. Only after chunked bodies. */
-	SL_BODY_END,  /* the body has ended; bytes not consumed belong to the next message */
-	SL_BODY_BAD,  /* b->error; the message can't be completed */
+	SL_BODY_END,	 /* the body has ended; bytes not consumed belong to the next message */
+	SL_BODY_BAD,	 /* b->error; the message can't be completed */
 };
 
 /* Most bytes of chunk extensions in a whole body, and of a trailer section. */

@@ -9,29 +9,29 @@
 
 #include "base/slice.h"
 
-#define SL_FIELDS(X)                                                                               \
-	X(CONNECTION, "Connection")                                                                \
-	X(CONTENT_LENGTH, "Content-Length")                                                        \
-	X(CONTENT_TYPE, "Content-Type")                                                            \
-	X(DATE, "Date")                                                                            \
-	X(EXPECT, "Expect")                                                                        \
-	X(FORWARDED, "Forwarded")                                                                  \
-	X(HOST, "Host")                                                                            \
-	X(HTTP2_SETTINGS, "HTTP2-Settings")                                                        \
-	X(KEEP_ALIVE, "Keep-Alive")                                                                \
-	X(MAX_FORWARDS, "Max-Forwards")                                                            \
-	X(PROXY_AUTHENTICATE, "Proxy-Authenticate")                                                \
-	X(PROXY_AUTHORIZATION, "Proxy-Authorization")                                              \
-	X(PROXY_CONNECTION, "Proxy-Connection")                                                    \
-	X(REFERER, "Referer")                                                                      \
-	X(SERVER, "Server")                                                                        \
-	X(TE, "TE")                                                                                \
-	X(TRAILER, "Trailer")                                                                      \
-	X(TRANSFER_ENCODING, "Transfer-Encoding")                                                  \
-	X(UPGRADE, "Upgrade")                                                                      \
-	X(USER_AGENT, "User-Agent")                                                                \
-	X(VIA, "Via")                                                                              \
-	X(X_FORWARDED_FOR, "X-Forwarded-For")                                                      \
+#define SL_FIELDS(X)                                  \
+	X(CONNECTION, "Connection")                   \
+	X(CONTENT_LENGTH, "Content-Length")           \
+	X(CONTENT_TYPE, "Content-Type")               \
+	X(DATE, "Date")                               \
+	X(EXPECT, "Expect")                           \
+	X(FORWARDED, "Forwarded")                     \
+	X(HOST, "Host")                               \
+	X(HTTP2_SETTINGS, "HTTP2-Settings")           \
+	X(KEEP_ALIVE, "Keep-Alive")                   \
+	X(MAX_FORWARDS, "Max-Forwards")               \
+	X(PROXY_AUTHENTICATE, "Proxy-Authenticate")   \
+	X(PROXY_AUTHORIZATION, "Proxy-Authorization") \
+	X(PROXY_CONNECTION, "Proxy-Connection")       \
+	X(REFERER, "Referer")                         \
+	X(SERVER, "Server")                           \
+	X(TE, "TE")                                   \
+	X(TRAILER, "Trailer")                         \
+	X(TRANSFER_ENCODING, "Transfer-Encoding")     \
+	X(UPGRADE, "Upgrade")                         \
+	X(USER_AGENT, "User-Agent")                   \
+	X(VIA, "Via")                                 \
+	X(X_FORWARDED_FOR, "X-Forwarded-For")         \
 	X(X_REQUEST_ID, "X-Request-ID")
 
 enum sl_field_id {
@@ -39,7 +39,7 @@ enum sl_field_id {
 #define X(id, name) SL_FIELD_##id,
 	SL_FIELDS(X)
 #undef X
-	SL_FIELD_COUNT,
+		SL_FIELD_COUNT,
 };
 
 /* The id of a name, ASCII case ignored; SL_FIELD_OTHER if unknown. */

@@ -31,27 +31,27 @@ enum sl_http_error {
 	SL_HTTP_BAD_START_LINE,
 	SL_HTTP_BAD_METHOD,
 	SL_HTTP_BAD_TARGET,
-	SL_HTTP_BAD_VERSION,     /* well-formed, but not 1.0 or 1.1: 505 */
-	SL_HTTP_HTTP2_PREFACE,   /* a client that speaks HTTP/2 without asking: 505 */
+	SL_HTTP_BAD_VERSION,   /* well-formed, but not 1.0 or 1.1: 505 */
+	SL_HTTP_HTTP2_PREFACE, /* a client that speaks HTTP/2 without asking: 505 */
 	SL_HTTP_BAD_STATUS,
-	SL_HTTP_BAD_FIELD_NAME,  /* also: space before the colon, no colon */
+	SL_HTTP_BAD_FIELD_NAME,	 /* also: space before the colon, no colon */
 	SL_HTTP_BAD_FIELD_VALUE, /* control character */
 	SL_HTTP_OBS_FOLD,
 	SL_HTTP_BARE_CR,
 	SL_HTTP_BARE_LF,
-	SL_HTTP_START_LINE_TOO_LONG, /* 414 */
-	SL_HTTP_HEAD_TOO_LARGE,      /* 431 */
-	SL_HTTP_TOO_MANY_FIELDS,     /* 431 */
-	SL_HTTP_BAD_CONTENT_LENGTH,  /* not digits, overflow, differing repeats */
-	SL_HTTP_LENGTH_AND_ENCODING, /* Content-Length with Transfer-Encoding */
+	SL_HTTP_START_LINE_TOO_LONG,   /* 414 */
+	SL_HTTP_HEAD_TOO_LARGE,	       /* 431 */
+	SL_HTTP_TOO_MANY_FIELDS,       /* 431 */
+	SL_HTTP_BAD_CONTENT_LENGTH,    /* not digits, overflow, differing repeats */
+	SL_HTTP_LENGTH_AND_ENCODING,   /* Content-Length with Transfer-Encoding */
 	SL_HTTP_BAD_TRANSFER_ENCODING, /* chunked not final, repeated, or within HTTP/1.0: 400 */
 	SL_HTTP_UNKNOWN_TRANSFER_ENCODING, /* a coding that is not chunked: 501 */
-	SL_HTTP_BAD_HOST,            /* missing (1.1), repeated or malformed */
-	SL_HTTP_BAD_CONNECTION,      /* Connection is not a list of tokens */
-	SL_HTTP_BAD_EXPECT,          /* anything but 100-continue: 417 */
+	SL_HTTP_BAD_HOST,		   /* missing (1.1), repeated or malformed */
+	SL_HTTP_BAD_CONNECTION,		   /* Connection is not a list of tokens */
+	SL_HTTP_BAD_EXPECT,		   /* anything but 100-continue: 417 */
 	SL_HTTP_BAD_CHUNK_SIZE,
 	SL_HTTP_BAD_CHUNK_EXTENSION, /* malformed or longer than the limit */
-	SL_HTTP_BAD_CHUNK_DATA,      /* not followed by CRLF */
+	SL_HTTP_BAD_CHUNK_DATA,	     /* not followed by CRLF */
 	SL_HTTP_BAD_TRAILER,
 	SL_HTTP_ERROR_COUNT,
 };
@@ -64,9 +64,9 @@ unsigned sl_http_error_status(enum sl_http_error e);
 #define SL_HEAD_FIELDS_MAX 256
 
 struct sl_head_limits {
-	uint32_t head_bytes;       /* start line and fields, with the final empty line */
+	uint32_t head_bytes;	   /* start line and fields, with the final empty line */
 	uint32_t start_line_bytes; /* without CRLF */
-	uint16_t fields;           /* at most SL_HEAD_FIELDS_MAX */
+	uint16_t fields;	   /* at most SL_HEAD_FIELDS_MAX */
 };
 
 struct sl_field {
@@ -75,7 +75,7 @@ struct sl_field {
 	enum sl_field_id id;   /* SL_FIELD_OTHER when the name is none of ours */
 };
 
-#define SL_METHODS(X)                                                                              \
+#define SL_METHODS(X) \
 	X(GET) X(HEAD) X(POST) X(PUT) X(DELETE) X(CONNECT) X(OPTIONS) X(TRACE) X(PATCH)
 
 enum sl_method {
@@ -87,15 +87,15 @@ enum sl_method {
 
 /* A parsed head. Big (some 10 KiB): one per worker as scratch, never one per connection. */
 struct sl_head {
-	enum sl_method method;       /* request */
+	enum sl_method method;	      /* request */
 	struct sl_slice method_token; /* request; case-sensitive (RFC 9110 9.1) */
-	struct sl_slice target;      /* request; visible ASCII only */
-	uint16_t status;             /* response: 100..999 */
-	struct sl_slice reason;      /* response; may be empty */
-	uint8_t minor;               /* HTTP/1.minor: 0 or 1 */
+	struct sl_slice target;	      /* request; visible ASCII only */
+	uint16_t status;	      /* response: 100..999 */
+	struct sl_slice reason;	      /* response; may be empty */
+	uint8_t minor;		      /* HTTP/1.minor: 0 or 1 */
 	uint16_t n_fields;
 	enum sl_http_error error; /* with SL_PARSE_BAD */
-	uint32_t len;             /* with SL_PARSE_DONE: bytes of the head, from data */
+	uint32_t len;		  /* with SL_PARSE_DONE: bytes of the head, from data */
 	struct sl_field field[SL_HEAD_FIELDS_MAX];
 };
 
@@ -116,10 +116,10 @@ const struct sl_field *sl_head_find(const struct sl_head *h, enum sl_field_id id
 
 /* How the end of a body is known (RFC 9112 6.3). */
 enum sl_framing_kind {
-	SL_FRAMING_NONE,    /* no body */
-	SL_FRAMING_LENGTH,  /* length bytes (0 allowed) */
+	SL_FRAMING_NONE,   /* no body */
+	SL_FRAMING_LENGTH, /* length bytes (0 allowed) */
 	SL_FRAMING_CHUNKED,
-	SL_FRAMING_CLOSE,   /* response only: until the connection closes */
+	SL_FRAMING_CLOSE, /* response only: until the connection closes */
 };
 
 struct sl_framing {
@@ -142,9 +142,9 @@ enum sl_http_error sl_response_framing(const struct sl_head *h, enum sl_method m
 
 /* What the connection-level fields say. */
 struct sl_hop {
-	bool persistent;   /* RFC 9112 9.3: version, Connection: close | keep-alive */
-	bool upgrade;      /* Connection names upgrade and an Upgrade field is there, in 1.1 */
-	bool te_trailers;  /* Connection names TE and TE lists trailers */
+	bool persistent;      /* RFC 9112 9.3: version, Connection: close | keep-alive */
+	bool upgrade;	      /* Connection names upgrade and an Upgrade field is there, in 1.1 */
+	bool te_trailers;     /* Connection names TE and TE lists trailers */
 	bool expect_continue; /* Expect: 100-continue in a 1.1 request */
 };
 

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 enum sl_scan_class {
-	SL_SCAN_TOKEN,  /* tchar (RFC 9110 5.6.2) */
-	SL_SCAN_VALUE,  /* field value: SP, HTAB, visible ASCII, obs-text (RFC 9110 5.5) */
+	SL_SCAN_TOKEN,	/* tchar (RFC 9110 5.6.2) */
+	SL_SCAN_VALUE,	/* field value: SP, HTAB, visible ASCII, obs-text (RFC 9110 5.5) */
 	SL_SCAN_TARGET, /* visible ASCII */
 	SL_SCAN_COUNT,
 };

@@ -18,18 +18,19 @@ enum sl_target_form {
 };
 
 struct sl_authority {
-	struct sl_slice text;  /* as written, without userinfo */
-	struct sl_slice host;  /* without brackets; a name, an IPv4 or an IPv6 literal; never empty */
-	bool ipv6_literal;     /* host was in brackets */
+	struct sl_slice text; /* as written, without userinfo */
+	struct sl_slice
+		host;	   /* without brackets; a name, an IPv4 or an IPv6 literal; never empty */
+	bool ipv6_literal; /* host was in brackets */
 	bool has_port;
-	uint16_t port;         /* 0 without has_port */
+	uint16_t port; /* 0 without has_port */
 };
 
 struct sl_target {
 	enum sl_target_form form;
-	struct sl_slice scheme;        /* absolute form; as written */
+	struct sl_slice scheme;	       /* absolute form; as written */
 	struct sl_authority authority; /* absolute and authority form */
-	struct sl_slice path_query;    /* origin and absolute form: "/..." or, where the absolute form
+	struct sl_slice path_query; /* origin and absolute form: "/..." or, where the absolute form
 					  has no path, "" or "?query" (the forwarder writes "/" first;
 					  for OPTIONS without path and query it writes "*", 3.2.4) */
 };

@@ -23,23 +23,23 @@ struct sl_access_log;
 
 /* What a worker knows when a request is over. Slices are borrowed for the call. */
 struct sl_access_record {
-	uint64_t start_us;    /* wall clock (CLOCK_REALTIME) of the head's first byte */
-	uint64_t duration_us; /* until the last byte */
-	uint64_t connect_us;  /* spent on the upstream connect; 0 when reused or none */
+	uint64_t start_us;	/* wall clock (CLOCK_REALTIME) of the head's first byte */
+	uint64_t duration_us;	/* until the last byte */
+	uint64_t connect_us;	/* spent on the upstream connect; 0 when reused or none */
 	uint64_t first_byte_us; /* request sent to response head; 0 if there was none */
-	uint64_t bytes_in;    /* body or tunnel bytes from the client */
-	uint64_t bytes_out;   /* to the client */
+	uint64_t bytes_in;	/* body or tunnel bytes from the client */
+	uint64_t bytes_out;	/* to the client */
 	struct sl_addr client;
 	struct sl_addr upstream;  /* AF_UNSPEC if none was connected */
-	uint16_t status;          /* sent to the client; 0 if nothing was */
-	uint8_t minor;            /* HTTP/1.minor */
-	uint8_t reused;           /* upstream connection came from the pool */
+	uint16_t status;	  /* sent to the client; 0 if nothing was */
+	uint8_t minor;		  /* HTTP/1.minor */
+	uint8_t reused;		  /* upstream connection came from the pool */
 	struct sl_slice listener; /* name */
 	struct sl_slice method;
-	struct sl_slice target;   /* as received */
-	struct sl_slice user;     /* authenticated, or empty */
-	struct sl_slice engine;   /* tunnels: who carried it last; or empty */
-	struct sl_slice reason;   /* why it ended: "done", "client-reset", "connect-refused", ... */
+	struct sl_slice target; /* as received */
+	struct sl_slice user;	/* authenticated, or empty */
+	struct sl_slice engine; /* tunnels: who carried it last; or empty */
+	struct sl_slice reason; /* why it ended: "done", "client-reset", "connect-refused", ... */
 	struct sl_slice referer, user_agent; /* for CLF combined */
 };
 
@@ -54,11 +54,10 @@ void sl_access_log_close(struct sl_access_log *l);
 void sl_access_log_reopen(struct sl_access_log *l);
 /* From worker thread `worker` (< workers); takes NULL. Sampling happens here: a record that is left
  * out by it counts as logged. False if dropped because the ring is full. */
-bool sl_access_log_push(struct sl_access_log *l, uint32_t worker,
-			const struct sl_access_record *r);
+bool sl_access_log_push(struct sl_access_log *l, uint32_t worker, const struct sl_access_record *r);
 /* From any thread; they take NULL. */
 uint64_t sl_access_log_dropped(const struct sl_access_log *l);
 uint64_t sl_access_log_written(const struct sl_access_log *l); /* whole lines */
-uint64_t sl_access_log_failed(const struct sl_access_log *l); /* write(2) errors */
+uint64_t sl_access_log_failed(const struct sl_access_log *l);  /* write(2) errors */
 
 #endif

@@ -16,11 +16,11 @@
 #include "transport/transport.h"
 
 #define SL_DIAL_HOST_MAX 255
-#define SL_DIAL_RACERS   4 /* attempts in flight at once */
+#define SL_DIAL_RACERS	 4 /* attempts in flight at once */
 
 enum sl_dial_result {
 	SL_DIAL_OK,
-	SL_DIAL_DENIED,       /* every address was denied: verdict and rule say by what. 403 */
+	SL_DIAL_DENIED,	      /* every address was denied: verdict and rule say by what. 403 */
 	SL_DIAL_NO_NAME,      /* the name does not exist. 502 */
 	SL_DIAL_NAME_FAILED,  /* the resolver failed. 502 */
 	SL_DIAL_NAME_TIMEOUT, /* 504 */
@@ -41,7 +41,7 @@ struct sl_dial_options {
 	const struct sl_acl *acl;  /* may be NULL */
 	const struct sl_addr *own; /* sluice's own listening addresses, for the rules */
 	size_t n_own;
-	struct sl_addr src;        /* the client */
+	struct sl_addr src; /* the client */
 	/* Called before each attempt, perhaps before sl_dial_start() returns; may change all of *o
 	 * but the address (an engine chooses the source port), must not cancel the dial. May be
 	 * NULL. */
@@ -52,11 +52,11 @@ struct sl_dial;
 
 struct sl_dial_done {
 	enum sl_dial_result result;
-	int error;                      /* positive errno of the most telling failure, or 0 */
-	struct sl_stream *stream;       /* with SL_DIAL_OK: connected, the owner's from now on */
-	unsigned events;                /* with SL_DIAL_OK: what came together with SL_CONNECTED
+	int error;			/* positive errno of the most telling failure, or 0 */
+	struct sl_stream *stream;	/* with SL_DIAL_OK: connected, the owner's from now on */
+	unsigned events;		/* with SL_DIAL_OK: what came together with SL_CONNECTED
 					   (e.g. SL_WRITABLE) and will not be told again */
-	enum sl_acl_verdict verdict;    /* with SL_DIAL_DENIED */
+	enum sl_acl_verdict verdict;	/* with SL_DIAL_DENIED */
 	const struct sl_acl_rule *rule; /* the rule that denied, or NULL */
 };
 

@@ -50,13 +50,13 @@ int sl_resolve(struct sl_resolver *r, struct sl_slice name, struct sl_query *q,
 void sl_resolve_cancel(struct sl_query *q);
 
 struct sl_resolver_stats {
-	uint64_t asked;     /* questions sent to c-ares */
-	uint64_t cached;    /* answered from the cache */
-	uint64_t negative;  /* of these, negative */
-	uint64_t joined;    /* waited for an equal question */
+	uint64_t asked;	   /* questions sent to c-ares */
+	uint64_t cached;   /* answered from the cache */
+	uint64_t negative; /* of these, negative */
+	uint64_t joined;   /* waited for an equal question */
 	uint64_t failed;
 	uint64_t timed_out;
-	uint64_t refused;   /* too many at once */
+	uint64_t refused; /* too many at once */
 };
 /* Single writer; others read relaxed. */
 const struct sl_resolver_stats *sl_resolver_stats(const struct sl_resolver *r);

@@ -25,10 +25,10 @@ struct sl_answer {
 };
 
 struct sl_service_options {
-	uint32_t clients;      /* at once; one more is sent the refusal and closed */
-	uint32_t request_max;  /* bytes of one request */
+	uint32_t clients;     /* at once; one more is sent the refusal and closed */
+	uint32_t request_max; /* bytes of one request */
 	uint32_t deadline_ms;
-	const char *refusal;   /* static */
+	const char *refusal; /* static */
 	/* data[0..len) is what came and was not consumed yet, 0 < len <= request_max. Returns how
 	 * many bytes the answered request had, 0 to wait for more (with len == request_max that
 	 * hangs up: refuse such a request here), or -errno to hang up without an answer. */
