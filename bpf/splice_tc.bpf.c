@@ -58,11 +58,7 @@ SL_INLINE int load_options(struct __sk_buff *ctx, struct sl_packet *p, struct sl
 		return 0;
 	if (bpf_skb_load_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes, len))
 		return 0;
-	o->len = len;
-	sl_options_scan(o);
-	p->has_ts = o->has_ts;
-	p->tsval = sl_option_get32(o, o->ts + 2);
-	return !o->bad;
+	return sl_take_options(p, o, len);
 }
 
 /* The kernel knows what the checksum field holds: the whole sum, or the pseudo header's. */

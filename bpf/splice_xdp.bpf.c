@@ -40,11 +40,7 @@ SL_INLINE int load_options(struct xdp_md *ctx, struct sl_packet *p, struct sl_op
 		return 0;
 	if (bpf_xdp_load_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes, len))
 		return 0;
-	o->len = len;
-	sl_options_scan(o);
-	p->has_ts = o->has_ts;
-	p->tsval = sl_option_get32(o, o->ts + 2);
-	return !o->bad;
+	return sl_take_options(p, o, len);
 }
 
 SL_INLINE long change(struct xdp_md *ctx, const struct sl_packet *p, struct sl_options *o,

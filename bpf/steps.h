@@ -43,6 +43,16 @@ SL_INLINE void sl_count(__u32 reason, __u32 bytes)
 	}
 }
 
+/* Options in an unusual order, of which o->bytes holds `len`. False: malformed. */
+SL_INLINE int sl_take_options(struct sl_packet *p, struct sl_options *o, __u32 len)
+{
+	o->len = len;
+	sl_options_scan(o);
+	p->has_ts = o->has_ts;
+	p->tsval = sl_option_get32(o, o->ts + 2);
+	return !o->bad;
+}
+
 /* Not under the lock: that allows no helper. */
 SL_INLINE void sl_tell(const struct sl_found *f, enum sl_event_type type)
 {

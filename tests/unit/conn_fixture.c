@@ -19,6 +19,7 @@ static int new_transport(struct sl_loop *loop, uint32_t streams, struct sl_trans
 }
 
 static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
+static const struct sl_engine_report reports[] = {{.available = true}};
 
 /* --- far ends --- */
 
@@ -201,6 +202,7 @@ struct fixture *fixture_open(const struct setup *setup)
 		.transport_new = new_transport,
 		.stream_bytes = 256,
 		.engines = engines,
+		.reports = reports,
 	};
 	assert_int_equal(sl_worker_new(&f->shared, 0, &f->w), 0);
 	sl_addr_parse(SL_SLICE("10.0.0.1:80"), &o.addr);

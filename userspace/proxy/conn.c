@@ -186,8 +186,7 @@ int sl_conn_flush(struct sl_conn *c)
 		sl_count(c->worker->stats.client_bytes_out_total, n);
 		if (c->x) {
 			c->x->bytes_out += (uint64_t)n;
-			c->x->moved += (uint64_t)n;
-			c->x->progress_ms = sl_loop_now_ms(c->worker->loop);
+			sl_exchange_progress(c->x, (size_t)n);
 		}
 		sl_buf_consume(c->out, (uint32_t)n);
 		if (!sl_buf_len(c->out))
@@ -198,29 +197,28 @@ int sl_conn_flush(struct sl_conn *c)
 
 /* --- heads --- */
 
-static void refuse_head(struct sl_conn *c, enum sl_http_error e)
+/* For a client whose request can't be understood, or never came whole. */
+static void refuse_head(struct sl_conn *c, unsigned status, const char *reason)
 {
 	c->closing = true;
-	sl_count(c->worker->stats.requests_bad_total, 1);
 	c->x = sl_exchange_new(c);
 	if (c->x)
-		c->x->reason = sl_http_error_name(e);
-	sl_reply(c, sl_http_error_status(e), NULL, NULL);
+		c->x->reason = reason;
+	sl_reply(c, status, NULL, NULL);
+}
+
+static void refuse_bad_head(struct sl_conn *c, enum sl_http_error e)
+{
+	sl_count(c->worker->stats.requests_bad_total, 1);
+	refuse_head(c, sl_http_error_status(e), sl_http_error_name(e));
 }
 
 static enum sl_parse parse_head(struct sl_conn *c)
 {
-	const struct sl_limits_config *limits = &c->worker->shared->config->limits;
-	const struct sl_head_limits head = {
-		.head_bytes = limits->head,
-		.start_line_bytes = limits->start_line,
-		.fields = limits->headers,
-	};
-
 	if (!c->in)
 		return SL_PARSE_MORE;
-	return sl_head_parse_request(sl_buf_head(c->in), sl_buf_len(c->in), &c->scanned, &head,
-				     &c->worker->head);
+	return sl_head_parse_request(sl_buf_head(c->in), sl_buf_len(c->in), &c->scanned,
+				     &c->worker->head_limits, &c->worker->head);
 }
 
 static void head_began(struct sl_conn *c)
@@ -265,7 +263,7 @@ static void run_head(struct sl_conn *c)
 	if (parse == SL_PARSE_DONE)
 		sl_exchange_begin(c);
 	else if (parse == SL_PARSE_BAD)
-		refuse_head(c, c->worker->head.error);
+		refuse_bad_head(c, c->worker->head.error);
 	else if (n == -ENOBUFS)
 		refuse_for_memory(c);
 	else if (n < 0 || c->input_ended || (c->closing && c->state == SL_CONN_IDLE))
@@ -340,11 +338,7 @@ static void time_out(struct sl_timer *t)
 		break;
 	case SL_CONN_HEAD:
 		sl_count(stats->timeouts_header_total, 1);
-		c->closing = true;
-		c->x = sl_exchange_new(c);
-		if (c->x)
-			c->x->reason = "header-timeout";
-		sl_reply(c, 408, NULL, NULL);
+		refuse_head(c, 408, "header-timeout");
 		break;
 	case SL_CONN_EXCHANGE:
 		sl_exchange_timeout(c);

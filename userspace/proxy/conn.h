@@ -148,6 +148,8 @@ void sl_exchange_begin(struct sl_conn *c);
 void sl_exchange_start(struct sl_conn *c);
 /* Moves what can be moved. */
 void sl_exchange_run(struct sl_conn *c);
+/* Bytes moved in either direction, on either side: the body's clock starts anew. */
+void sl_exchange_progress(struct sl_exchange *x, size_t bytes);
 /* The timeout of SL_CONN_EXCHANGE fired. */
 void sl_exchange_timeout(struct sl_conn *c);
 /* The exchange failed: answered with status if nothing was sent yet, else the client is cut off. */

@@ -19,7 +19,7 @@
 /* Steps of a direction in a row (two a buffer); then other connections have their turn. */
 #define STEPS_MAX    16
 
-static void note_progress(struct sl_exchange *x, size_t bytes)
+void sl_exchange_progress(struct sl_exchange *x, size_t bytes)
 {
 	x->moved += bytes;
 	x->progress_ms = sl_loop_now_ms(x->conn->worker->loop);
@@ -172,7 +172,7 @@ static void took(struct sl_exchange *x, size_t n)
 	uint32_t of_head = sl_min((uint32_t)n, sl_exchange_head_left(x));
 
 	sl_count(w->stats.upstream_bytes_out_total, n);
-	note_progress(x, n);
+	sl_exchange_progress(x, n);
 	x->head_sent += of_head;
 	if (n > of_head) {
 		x->body_started = true;
@@ -252,7 +252,7 @@ static bool read_request(struct sl_conn *c, bool *ret_more)
 
 	*ret_more = n > 0;
 	if (n > 0) {
-		note_progress(c->x, (size_t)n);
+		sl_exchange_progress(c->x, (size_t)n);
 		return true;
 	}
 	if (n == -ENOBUFS) {
@@ -308,7 +308,7 @@ static ssize_t read_upstream(struct sl_exchange *x)
 		x->up_readable = !x->upstream->drained;
 		x->response_started = true;
 		sl_count(x->conn->worker->stats.upstream_bytes_in_total, n);
-		note_progress(x, (size_t)n);
+		sl_exchange_progress(x, (size_t)n);
 		return n;
 	}
 	if (!sl_buf_len(x->up_in))
@@ -429,19 +429,13 @@ static void take_response_head(struct sl_conn *c, const struct sl_head *h)
 /* 1: go on; 0: more bytes are needed. */
 static int parse_response(struct sl_conn *c)
 {
-	const struct sl_limits_config *limits = &c->worker->shared->config->limits;
-	const struct sl_head_limits head = {
-		.head_bytes = limits->head,
-		.start_line_bytes = limits->start_line,
-		.fields = limits->headers,
-	};
 	struct sl_exchange *x = c->x;
 	struct sl_head *h = &c->worker->head;
 
 	if (!x->up_in)
 		return 0;
 	switch (sl_head_parse_response(sl_buf_head(x->up_in), sl_buf_len(x->up_in), &x->up_scanned,
-				       &head, h)) {
+				       &c->worker->head_limits, h)) {
 	case SL_PARSE_DONE:
 		take_response_head(c, h);
 		return 1;

@@ -458,6 +458,7 @@ int sl_server_run(const struct sl_config *config, const struct sl_server_parts *
 		.transport_new = parts->transport_new,
 		.stream_bytes = parts->stream_bytes,
 		.engines = parts->engines,
+		.reports = s->report,
 	};
 	r = start(s);
 	if (!r) {

@@ -70,6 +70,11 @@ static void init_memory(struct sl_worker *w)
 	sl_buf_pool_init(&w->buffers, cap, (uint32_t)sl_min(buffers, (uint64_t)UINT32_MAX));
 	sl_slab_init(&w->conns, "connections", sizeof(struct sl_conn), most_conns(w->shared));
 	sl_slab_init(&w->exchanges, "exchanges", sizeof(struct sl_exchange), most_conns(w->shared));
+	w->head_limits = (struct sl_head_limits){
+		.head_bytes = limits->head,
+		.start_line_bytes = limits->start_line,
+		.fields = limits->headers,
+	};
 	sl_list_init(&w->all_conns);
 	sl_list_init(&w->tunnels);
 }
@@ -81,13 +86,11 @@ static int create_engines(struct sl_worker *w)
 		.buffers = &w->buffers,
 		.pairs = most_conns(w->shared),
 	};
-	struct sl_engine_report report;
 	int r;
 
 	for (size_t i = 0; w->shared->engines[i] && i < SL_ENGINES_MAX; i++) {
 		w->engines.n = i + 1;
-		w->shared->engines[i]->probe(&report);
-		if (!report.available)
+		if (!w->shared->reports[i].available)
 			continue;
 		r = w->shared->engines[i]->create(&o, &w->engines.engine[i]);
 		if (r < 0)

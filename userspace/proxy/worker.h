@@ -46,8 +46,9 @@ struct sl_shared {
 	uint32_t n_workers;
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
 	size_t stream_bytes; /* of the transport's own memory for a stream */
-	const struct sl_engine_ops *const
-		*engines; /* NULL-terminated; the first takes everything */
+	/* NULL-terminated; the first takes everything. */
+	const struct sl_engine_ops *const *engines;
+	const struct sl_engine_report *reports; /* by engine: what its probe found at the start */
 };
 
 struct sl_worker {
@@ -70,7 +71,8 @@ struct sl_worker {
 	bool stopping; /* spliced pairs are left to the kernel */
 	struct sl_task stop;
 	struct sl_timer tick;
-	struct sl_head head; /* scratch for the parser */
+	struct sl_head head;		   /* scratch for the parser */
+	struct sl_head_limits head_limits; /* of requests and responses */
 	struct sl_stats stats;
 };
 
