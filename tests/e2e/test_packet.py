@@ -8,11 +8,10 @@ import contextlib
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 
-from lab import SERVER, Origin, Skip, Sluice, Suite, Topology, check, equal, until
+from lab import SERVER, Bpffs, Origin, Skip, Sluice, Suite, Topology, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
@@ -20,23 +19,6 @@ suite = Suite()
 MEGABYTE = 1 << 20
 PACKET = {"workers": 2, "splice": {"engine": "packet", "after": "20ms"},
           "timeouts": {"drain": "200ms"}}
-
-
-class Bpffs:
-    """A mount namespace with a fresh bpffs, held by a sleeping process. It outlives sluice."""
-
-    def __init__(self):
-        self.holder = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c",
-             "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 100000"],
-            stdout=subprocess.PIPE)
-        if self.holder.stdout.readline() != b"ready\n":
-            raise Skip("a bpffs can't be mounted here")
-        self.prefix = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
-
-    def close(self):
-        self.holder.kill()
-        self.holder.wait()
 
 
 class PacketSluice(Sluice):

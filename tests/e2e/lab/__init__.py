@@ -8,6 +8,7 @@ raw-socket conversations. Standard library only.
 Nothing of it outlives the test program: the namespaces have no names and end with the last process
 in them, and every child process is killed by the kernel when its parent dies."""
 
+from lab.bpffs import Bpffs
 from lab.net import Namespace, Topology, until
 from lab.origin import Origin, answers
 from lab.sluice import Sluice
