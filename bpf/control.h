@@ -106,6 +106,8 @@ SL_INLINE void sl_arm_leg(struct sl_leg *l, const struct sl_control_leg *c)
 	l->peer_wscale = c->peer_wscale;
 	l->local_wscale = c->local_wscale;
 	l->output = c->output;
+	if (c->ifindex)
+		l->ifindex = c->ifindex;
 	l->flags = (l->flags & 0xff) | (c->options & 0xff00);
 }
 

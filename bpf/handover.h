@@ -60,9 +60,8 @@ SL_INLINE void sl_flip(struct sl_flow_pair *pair, __u32 now_ms)
 	pair->state = SL_FLOW_ACTIVE;
 }
 
-/* Where the peer is, and what it has acknowledged. */
-SL_INLINE void sl_note_peer(struct sl_leg *from, const struct sl_packet *p,
-			    const struct sl_arrival *a)
+/* Where the peer is. */
+SL_INLINE void sl_note_link(struct sl_leg *from, const struct sl_arrival *a)
 {
 	__builtin_memcpy(from->peer_mac, a->eth->h_source, ETH_ALEN);
 	__builtin_memcpy(from->local_mac, a->eth->h_dest, ETH_ALEN);
@@ -70,6 +69,11 @@ SL_INLINE void sl_note_peer(struct sl_leg *from, const struct sl_packet *p,
 	from->tag[0] = a->tag[0];
 	from->tag[1] = a->tag[1];
 	from->tagging = a->tagging;
+}
+
+/* What it has acknowledged, and its clock. */
+SL_INLINE void sl_note_peer(struct sl_leg *from, const struct sl_packet *p)
+{
 	if (!(from->flags & SL_LEG_SEEN)) {
 		from->end = p->seq_end;
 		from->ack = p->ack;
@@ -105,8 +109,12 @@ SL_INLINE int sl_note(struct sl_flow_pair *pair, struct sl_leg *from, const stru
 	int plain = (p->flags & (SL_TCP_SYN | SL_TCP_RST | SL_TCP_ACK)) == SL_TCP_ACK;
 	int waits = SL_PASS_WATCHED;
 
-	if (p->flags & SL_TCP_ACK && !(p->flags & SL_TCP_RST))
-		sl_note_peer(from, p, a);
+	if (p->flags & SL_TCP_ACK && !(p->flags & SL_TCP_RST)) {
+		/* ARM has chosen from this how packets leave. */
+		if (pair->state == SL_FLOW_WATCH)
+			sl_note_link(from, a);
+		sl_note_peer(from, p);
+	}
 	*ret_news = sl_after(p->seq_end, from->end);
 	if (pair->state == SL_FLOW_ARMED && plain)
 		waits = sl_waits_for(pair);

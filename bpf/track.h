@@ -167,12 +167,37 @@ SL_INLINE enum sl_action sl_syn(const struct sl_packet *p, const struct sl_found
 	return SL_PASS;
 }
 
+SL_INLINE int sl_same_mac(const void *a, const void *b)
+{
+	const __u16 *x = a, *y = b;
+
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
+}
+
+/* The peer's packets come by another router or device than before: packets to it go there. */
+SL_INLINE void sl_follow(struct sl_leg *from, const struct sl_arrival *a)
+{
+	if (from->output != SL_OUT_REDIRECT ||
+	    (sl_same_mac(from->peer_mac, a->eth->h_source) && from->ifindex == a->ifindex))
+		return;
+	__builtin_memcpy(from->peer_mac, a->eth->h_source, ETH_ALEN);
+	__builtin_memcpy(from->local_mac, a->eth->h_dest, ETH_ALEN);
+	from->ifindex = a->ifindex;
+	sl_count(SL_MOVED, 0);
+}
+
 /* A packet of an ACTIVE or CLOSED pair. */
-SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_found *f)
+SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_found *f,
+				  const struct sl_arrival *a)
 {
 	struct sl_flow_pair *pair = f->pair;
 	struct sl_leg *from = f->from, *to = f->to;
 
+	/* A VLAN's packet is met on the device below first. It belongs to the one that was watched. */
+	if (a->tagging != from->tagging) {
+		sl_count(SL_PASS_TAGS, p->payload_len);
+		return SL_PASS;
+	}
 	if (p->flags & SL_TCP_SYN)
 		return sl_syn(p, f);
 	if (!sl_in_window(p, from, to)) {
@@ -186,6 +211,7 @@ SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_fou
 	if (p->flags & SL_TCP_RST)
 		sl_reset(p, f);
 	sl_advance(p, from, to);
+	sl_follow(from, a);
 	if (!(pair->flags & SL_PAIR_DRAINED) && sl_linger(p, f)) {
 		sl_count(SL_PASS_LINGER, 0);
 		return SL_PASS;
@@ -211,7 +237,7 @@ SL_INLINE enum sl_action sl_decide(const struct sl_packet *p, const struct sl_fo
 		sl_count(SL_DROP_TTL, p->payload_len);
 		return SL_DROP;
 	}
-	return sl_track(p, f);
+	return sl_track(p, f, a);
 }
 
 /* Accounts a packet that is sent on. */

@@ -21,7 +21,7 @@
 #endif
 
 #define SL_LAYOUT_MAGIC	  0x65636c73 /* "slce" */
-#define SL_LAYOUT_VERSION 1
+#define SL_LAYOUT_VERSION 2
 
 enum sl_flow_state {
 	SL_FLOW_FREE = 0,   /* the slot holds no pair; its packets, if any, are not ours */
@@ -77,7 +77,7 @@ struct sl_leg {
 	__be32 local[4];
 	__be16 peer_port;
 	__be16 local_port;
-	__u32 ifindex; /* where the peer's packets arrive and packets to it leave */
+	__u32 ifindex; /* where packets to the peer leave: where its own arrive, unless ARM says else */
 	__u8 peer_mac[6];
 	__u8 local_mac[6];
 	__be16 tag[2];	   /* TCI of the VLAN tags, the outer one first */
@@ -151,7 +151,9 @@ struct sl_flow_pair {
 	X(CLOSED_FIN, "pairs closed by FIN")                                              \
 	X(CLOSED_RST, "pairs closed by RST")                                              \
 	X(FAILED, "spliced pairs given up; both ends are reset")                          \
-	X(EVENTS_LOST, "events that found the ring buffer full")
+	X(EVENTS_LOST, "events that found the ring buffer full")                          \
+	X(PASS_TAGS, "passed, its VLAN tags are not its leg's: for the device above")     \
+	X(MOVED, "peers whose packets came by another router or device")
 
 enum sl_reason {
 #define X(name, text) SL_##name,
@@ -208,6 +210,7 @@ struct sl_control_leg {
 	__u8 local_wscale;
 	__u8 output;
 	__u8 reserved;
+	__u32 ifindex; /* where packets to the peer leave; 0: where its own arrive */
 };
 
 /* Why ARM refuses a pair for good; struct sl_control.ret_refusal. */
@@ -257,8 +260,8 @@ SL_ABI_SIZE(struct sl_leg, 120);
 SL_ABI_SIZE(struct sl_flow_pair, 256);
 SL_ABI_SIZE(struct sl_counter, 16);
 SL_ABI_SIZE(struct sl_event, 8);
-SL_ABI_SIZE(struct sl_control_leg, 56);
-SL_ABI_SIZE(struct sl_control, 128);
+SL_ABI_SIZE(struct sl_control_leg, 60);
+SL_ABI_SIZE(struct sl_control, 136);
 SL_ABI_SIZE(struct sl_layout, 16);
 _Static_assert(__builtin_offsetof(struct sl_leg, packets) == 88, "no hole before the counters");
 _Static_assert(__builtin_offsetof(struct sl_flow_pair, leg) == 16, "no hole before the legs");

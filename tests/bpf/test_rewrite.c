@@ -21,7 +21,7 @@ struct row {
 	uint8_t flags;	  /* 0: as it is */
 	int payload;	  /* 0: as it is, -1: none */
 	uint8_t ttl, tos; /* 0: as it is */
-	int tags, ip_options;
+	int tags, untagged_leg, ip_options;
 	int options; /* 0: as it is, -1: none */
 	struct frame_option option[4];
 	bool no_sack, no_ecn; /* on the other leg */
@@ -41,6 +41,8 @@ static const struct row rows[] = {
 	 .option = {{.kind = 5, .len = 10, .data = {0, 0, 1, 2, 0, 0, 3, 4}}}},
 	{"one VLAN tag", 0, SENT, SL_SENT, .tags = 1},
 	{"two VLAN tags", 1, SENT, SL_SENT, .tags = 2},
+	{"a VLAN's packet on the device below", 0, PASSED, SL_PASS_TAGS, .tags = 1,
+	 .untagged_leg = 1},
 	{"an IP header with options", 0, SENT, SL_SENT, .ip_options = 40},
 	{"ECN marks to a peer that knows them", 0, SENT, SL_SENT, .tos = 3,
 	 .flags = FRAME_ACK | FRAME_ECE},
@@ -99,6 +101,7 @@ static void check_row(const struct row *r, int version, int hook)
 
 	pair.generation = 7;
 	pair.state = r->state ? r->state : SL_FLOW_ACTIVE;
+	pair.leg[0].tagging = pair.leg[1].tagging = r->untagged_leg ? 0 : r->tags;
 	if (r->no_sack)
 		pair.leg[!r->leg].flags &= ~SL_LEG_SACK;
 	if (r->no_ecn)
@@ -122,6 +125,33 @@ static void packets_leave_as_the_table_says(void **state)
 		for (int hook = 0; hook < 2; hook++)
 			for (int version = 4; version <= 6; version += 2)
 				check_row(&rows[i], version, hook);
+}
+
+static void packets_to_a_peer_follow_where_its_own_come_from(void **state)
+{
+	for (int hook = 0; hook < 2; hook++) {
+		struct sl_flow_pair pair = frame_pair(4);
+		struct frame f = frame_from(&pair, 0);
+		uint64_t before = harness_count(&h, SL_MOVED);
+		FRAME_BUFFER(in);
+
+		harness_install(&h, 3, &pair);
+		memset(f.from_mac, 0x66, 6);
+		memset(f.to_mac, 0x88, 6);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(harness_run(&h, hook, in, frame_write(&f, in)), SENT);
+		assert_int_equal(harness_count(&h, SL_MOVED), before + 1);
+		f = frame_from(&pair, 1);
+		assert_int_equal(harness_run(&h, hook, in, frame_write(&f, in)), SENT);
+		for (int i = 0; i < 6; i++) {
+			assert_int_equal(in[i], 0x66);
+			assert_int_equal(in[6 + i], 0x88);
+		}
+		f = frame_from(&pair, 0);
+		f.seq += 1u << 30; /* a forger's: outside the window */
+		assert_int_equal(harness_run(&h, hook, in, frame_write(&f, in)), DROPPED);
+		assert_int_equal(harness_pair(&h, 3).leg[0].peer_mac[0], 0x66);
+	}
 }
 
 static void traffic_of_others_passes_untouched(void **state)
@@ -209,6 +239,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_leave_as_the_table_says),
+		cmocka_unit_test(packets_to_a_peer_follow_where_its_own_come_from),
 		cmocka_unit_test(traffic_of_others_passes_untouched),
 		cmocka_unit_test(a_flow_of_an_earlier_generation_is_stale),
 		cmocka_unit_test(windows_are_clamped_and_never_rounded_to_zero),
