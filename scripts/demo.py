@@ -5,7 +5,6 @@ suites' laboratory (tests/e2e/lab), so nothing outlives it."""
 
 import argparse
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -17,7 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
-from lab import SERVER, Ended, Origin, Sluice, Topology, until  # noqa: E402
+import demo_packet  # noqa: E402
+from demo_tools import (PROBLEMS, Failed, Results, echo, make_random, rate, say,  # noqa: E402
+                        sha, show, size)
+from lab import SERVER, Bpffs, Origin, Skip, Sluice, Topology, until  # noqa: E402
 from lab.nginx import Nginx  # noqa: E402
 
 PROXY = "http://10.1.0.1:3128"
@@ -28,54 +30,21 @@ QUIET_S = 10
 
 PICTURE = """
    client  10.1.0.2 ──── 10.1.0.1  sluice  10.2.0.1 ──── 10.2.0.2  server
-   curl, a tunnel        forward proxy on port 3128      nginx: HTTP and HTTPS, echo
+   curl, nc, iperf3      forward proxy on port 3128      nginx: HTTP and HTTPS, echo, iperf3
 """
 
 
-class Failed(Exception):
-    pass
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def size(n):
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000 or unit == "TB":
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-
-
-def rate(n, seconds):
-    return f"{size(n / max(seconds, 0.001))}/s"
-
-
-def sha(path):
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 class Demo:
-    def __init__(self, where, bytes_big):
+    def __init__(self, where, bytes_big, results):
         self.where, self.big = where, bytes_big
-        self.lines = []
+        self.done = results.done
         self.net = Topology()
         self.nginx = Nginx(self.net.server, SERVER, where)
-        self.echo = Origin(self.net.server, SERVER, 7, self._echo)
-        self.sluice = Sluice(self.net, {"workers": os.cpu_count() or 1}, release=True, hosts=HOSTS)
+        self.echo = Origin(self.net.server, SERVER, 7, echo)
+        self.bpffs = Bpffs()
+        self.sluice = Sluice(self.net, {"workers": os.cpu_count() or 1}, release=True, hosts=HOSTS,
+                             bpffs=self.bpffs)
         (self.nginx.files / "hello").write_text("hello through the gate\n")
-
-    @staticmethod
-    def _echo(wire, origin):
-        wire.sock.settimeout(3600)
-        while data := wire.sock.recv(65536):
-            wire.sock.sendall(data)
-
-    def done(self, what, result):
-        """One line now, and the same again in the summary."""
-        self.lines.append((what, result))
-        say(f"  ✓ {what:<44} {result}")
 
     def curl(self, *arguments, timeout=120):
         done = self.net.client.run("curl", "-sS", "--proxy", PROXY, "--noproxy", "", "--cacert",
@@ -161,17 +130,10 @@ class Demo:
         self.sluice.stop()
         self.nginx.stop()
 
-
-def make_random(path, length):
-    """Writes a file of random bytes and returns its SHA-256."""
-    digest, left = hashlib.sha256(), length
-    with open(path, "wb") as f:
-        while left:
-            piece = os.urandom(min(left, 1 << 22))
-            digest.update(piece)
-            f.write(piece)
-            left -= len(piece)
-    return digest.hexdigest()
+    def discard(self):
+        self.sluice.discard()
+        self.nginx.stop()
+        self.bpffs.close()
 
 
 def choose_place():
@@ -192,11 +154,6 @@ def available_memory():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def show(title, text):
-    say(f"\n── {title} " + "─" * max(0, 76 - len(title)))
-    say(text)
 
 
 def keep(demo):
@@ -236,7 +193,6 @@ def play(demo, stay):
         keep(demo)
     cpu, peak = demo.sluice.cpu_seconds(), demo.sluice.memory_bytes("VmHWM")
     demo.stop()
-    show("summary", "\n".join(f"  ✓ {what:<44} {result}" for what, result in demo.lines))
     moved = stats["client_bytes_in_total"] + stats["client_bytes_out_total"]
     say(f"\n  {stats['connections_accepted_total']} connections, {stats['requests_total']} requests, "
         f"{stats['tunnels_total']} tunnels, {size(moved)} carried")
@@ -245,9 +201,21 @@ def play(demo, stay):
     say(f"  {cpu:.1f} s of CPU, {size(peak)} of memory at most; sluice ended with exit status 0")
 
 
+def play_proxy(where, big, results, stay):
+    demo = Demo(where, big, results)
+    try:
+        play(demo, stay)
+    except BaseException:
+        say(demo.sluice.tell())
+        raise
+    finally:
+        demo.discard()
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--keep", action="store_true")
+    args.add_argument("--quick", action="store_true", help="packet splicing alone")
     args = args.parse_args()
     for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(s, lambda *_: sys.exit(130))
@@ -256,19 +224,19 @@ def main():
         signal.alarm(300)
     say(PICTURE)
     base, big = choose_place()
-    demo = None
+    results = Results()
     with tempfile.TemporaryDirectory(prefix="sluice-demo-", dir=base) as where:
         try:
-            demo = Demo(Path(where), big)
-            play(demo, args.keep)
-        except (Failed, Ended, AssertionError, OSError, subprocess.SubprocessError) as problem:
+            if not args.quick:
+                play_proxy(Path(where), big, results, args.keep)
+            demo_packet.play(Path(where), results)
+        except Skip as reason:
+            say(f"  ✗ it can't be shown: {reason}")
+            return 77
+        except PROBLEMS as problem:
             say(f"  ✗ {problem}")
-            say(demo.sluice.tell() if demo else "")
             return 1
-        finally:
-            if demo:
-                demo.sluice.discard()
-                demo.nginx.stop()
+    results.summary()
     return 0
 
 

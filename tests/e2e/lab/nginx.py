@@ -30,6 +30,10 @@ http {{
 		ssl_certificate {dir}/cert.pem;
 		ssl_certificate_key {dir}/key.pem;
 		root {dir}/files;
+		location /paced/ {{
+			alias {dir}/files/;
+			limit_rate 10m;
+		}}
 		location /up/ {{
 			dav_methods PUT;
 			create_full_put_path on;

@@ -30,12 +30,12 @@ def binary(release=False):
 class Sluice:
     """config: keys that replace those of the default configuration (JSON is YAML, too). listener:
     keys of its one listener. hosts, resolv: texts that it sees as /etc/hosts and /etc/resolv.conf.
-    prefix: a command line to run it under."""
+    prefix: a command line to run it under. bpffs: where its pins live instead of the host's."""
 
     address, port = "10.1.0.1", 3128
 
     def __init__(self, topology, config=None, listener=None, release=False, hosts=None, resolv=None,
-                 prefix=(), start=True):
+                 prefix=(), bpffs=None, start=True):
         self.net = topology
         self.binary = binary(release)
         self.dir = Path(tempfile.mkdtemp(prefix="sluice-e2e-"))
@@ -53,7 +53,7 @@ class Sluice:
         }
         self.files = {"/etc/hosts": hosts or "127.0.0.1 localhost\n",
                       "/etc/resolv.conf": resolv or "nameserver 10.2.0.2\n"}
-        self.prefix = list(prefix)
+        self.outer, self.prefix = bpffs.prefix if bpffs else [], list(prefix)
         if start:
             self.start()
 
@@ -69,7 +69,7 @@ class Sluice:
             mounts.append(f"mount --bind {own} {target}")
         with open(self.stderr, "ab") as stderr:
             self.process = self.net.proxy.start(
-                "unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh",
+                *self.outer, "unshare", "--mount", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh",
                 *self.prefix, self.binary, "run", "-c", self.file,
                 stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         until(lambda: self.ready() or self.process.poll() is not None, 15, "sluice listens")
