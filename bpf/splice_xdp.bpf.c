@@ -36,7 +36,9 @@ SL_INLINE int load_options(struct xdp_md *ctx, struct sl_packet *p, struct sl_op
 
 	if (p->layout != SL_OPTS_SLOW)
 		return 1;
-	if (len < 1 || len > SL_OPTIONS_MAX)
+	/* Options come in words. "len < 1" would be compiled to "len == 0", of which the verifier of
+	 * Linux 6.1 remembers nothing. */
+	if (len < 4 || len > SL_OPTIONS_MAX)
 		return 0;
 	if (bpf_xdp_load_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes, len))
 		return 0;
