@@ -38,6 +38,22 @@ static uint32_t attached(const char *device, int type)
 	return n;
 }
 
+/* Programs at tc ingress of a device, whatever holds them there. */
+static int tc_programs(const char *device)
+{
+	char command[128], line[256];
+	int n = attached(device, 46);
+	FILE *out;
+
+	snprintf(command, sizeof(command), "tc filter show dev %s ingress", device);
+	out = popen(command, "r");
+	while (out && fgets(line, sizeof(line), out))
+		n += strstr(line, "direct-action") != NULL;
+	if (out)
+		pclose(out);
+	return n;
+}
+
 static bool has_xdp(const char *device)
 {
 	char command[128];
@@ -96,8 +112,8 @@ static void devices_are_attached_once_and_stay_so(void **state)
 	assert_int_equal(sl_loader_attach(h.folder, "sl-none", SL_HOOK_AUTO, &how), -ENODEV);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(sl_loader_attach(h.folder, "sl0", SL_HOOK_AUTO, &how), 0);
+	assert_int_equal(tc_programs("sl0"), 1);
 	if (!strcmp(how, "tc (tcx)")) {
-		assert_int_equal(attached("sl0", 46), 1);
 		snprintf(pin, sizeof(pin), "link_sl0_%u_tc", if_nametoindex("sl0"));
 		assert_true(has_pin(pin));
 	}
@@ -107,6 +123,24 @@ static void devices_are_attached_once_and_stay_so(void **state)
 	assert_true(has_xdp("sl1"));
 	assert_int_equal(sl_loader_attach(h.folder, "lo", SL_HOOK_XDP, &how), -EOPNOTSUPP);
 	assert_int_equal(sl_loader_attach(h.folder, "lo", SL_HOOK_XDP_GENERIC, &how), 0);
+}
+
+/* With clsact, the second used to take the first one's place. */
+static void two_folders_share_a_device(void **state)
+{
+	int n = tc_programs("sl0");
+	const char *how = NULL;
+	char folder[80];
+
+	assert_int_equal(n, 1);
+	snprintf(folder, sizeof(folder), "%s-other", h.folder);
+	assert_int_equal(sl_loader_load(folder, HARNESS_SLOTS), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sl_loader_attach(folder, "sl0", SL_HOOK_TC, &how), 0);
+	n = tc_programs("sl0");
+	assert_int_equal(sl_loader_unload(folder), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(tc_programs("sl0"), 1);
 }
 
 static void the_entry_for_old_kernels_answers_the_same(void **state)
@@ -134,7 +168,7 @@ static void unloading_leaves_nothing(void **state)
 	assert_int_equal(sl_pins_status(h.folder, &s), 0);
 	assert_true(s.links >= 2);
 	assert_int_equal(sl_loader_unload(h.folder), 0);
-	assert_int_equal(attached("sl0", 46), 0);
+	assert_int_equal(tc_programs("sl0"), 0);
 	assert_false(has_xdp("sl1"));
 	assert_int_equal(sl_pins_status(h.folder, &s), -ENOENT);
 }
@@ -146,6 +180,7 @@ int main(void)
 		cmocka_unit_test(another_layout_is_refused),
 		cmocka_unit_test(an_empty_folder_is_no_engine),
 		cmocka_unit_test(devices_are_attached_once_and_stay_so),
+		cmocka_unit_test(two_folders_share_a_device),
 		cmocka_unit_test(the_entry_for_old_kernels_answers_the_same),
 		cmocka_unit_test(unloading_leaves_nothing),
 	};

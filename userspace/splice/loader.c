@@ -26,7 +26,8 @@
 #include "splice_xdp.skel.h"
 
 #define TCX_INGRESS 46	   /* enum bpf_attach_type of Linux 6.6; libbpf 1.1 doesn't know it */
-#define TC_PRIORITY 0x736c /* of our clsact filter, and its handle */
+#define TC_PRIORITY 0x736c /* of our clsact filters, and the first one's handle */
+#define TC_FILTERS  8	   /* so many folders' programs may be attached to a device */
 
 const char *sl_hook_name(enum sl_hook h)
 {
@@ -189,21 +190,53 @@ static int attach_link(const char *folder, const char *program, const char *name
 	return pin(link, folder, name);
 }
 
+/* The handle of the filter that runs this program; 0: there is none. */
+static uint32_t find_filter(const struct bpf_tc_hook *hook, uint32_t program)
+{
+	for (uint32_t i = 0; i < TC_FILTERS; i++) {
+		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY + i, .priority = TC_PRIORITY);
+
+		if (!bpf_tc_query(hook, &opts) && opts.prog_id == program)
+			return opts.handle;
+	}
+	return 0;
+}
+
+static int program_id(int fd, uint32_t *ret)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	*ret = info.id;
+	return 0;
+}
+
+/* Filters of one priority are run in turn for as long as they say "not mine", so that another folder's
+ * program keeps its place beside ours. */
 static int attach_clsact(const char *folder, unsigned ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY, .priority = TC_PRIORITY,
-		    .flags = BPF_TC_F_REPLACE);
 	_sl_close_ int fd = sl_pin_open(folder, "splice_tc");
-	int r;
+	uint32_t id;
+	int r = fd < 0 ? fd : program_id(fd, &id);
 
-	if (fd < 0)
-		return fd;
+	if (r)
+		return r;
 	r = bpf_tc_hook_create(&hook);
 	if (r && r != -EEXIST)
 		return r;
-	opts.prog_fd = fd;
-	return bpf_tc_attach(&hook, &opts);
+	if (find_filter(&hook, id))
+		return 0;
+	r = -EEXIST;
+	for (uint32_t i = 0; r == -EEXIST && i < TC_FILTERS; i++) {
+		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY + i, .priority = TC_PRIORITY,
+			    .prog_fd = fd);
+
+		r = bpf_tc_attach(&hook, &opts);
+	}
+	return r == -EEXIST ? -EBUSY : r;
 }
 
 static int attach_tc(const char *folder, const char *device, unsigned ifindex, const char **ret_how)
@@ -242,37 +275,40 @@ static int attach_xdp(const char *folder, const char *device, unsigned ifindex, 
 int sl_loader_attach(const char *folder, const char *device, enum sl_hook hook,
 		     const char **ret_how)
 {
+	libbpf_print_fn_t print = libbpf_set_print(ignore);
 	unsigned ifindex = if_nametoindex(device);
+	int r;
 
 	if (!ifindex)
-		return -ENODEV;
-	if (hook == SL_HOOK_XDP || hook == SL_HOOK_XDP_GENERIC)
-		return attach_xdp(folder, device, ifindex, hook == SL_HOOK_XDP_GENERIC, ret_how);
-	return attach_tc(folder, device, ifindex, ret_how);
+		r = -ENODEV;
+	else if (hook == SL_HOOK_XDP || hook == SL_HOOK_XDP_GENERIC)
+		r = attach_xdp(folder, device, ifindex, hook == SL_HOOK_XDP_GENERIC, ret_how);
+	else
+		r = attach_tc(folder, device, ifindex, ret_how);
+	libbpf_set_print(print);
+	return r;
 }
 
 static void detach_clsact(const char *folder)
 {
-	struct if_nameindex *all = if_nameindex();
 	_sl_close_ int fd = sl_pin_open(folder, "splice_tc");
-	struct bpf_prog_info info = {0};
-	uint32_t len = sizeof(info);
+	struct if_nameindex *all;
+	uint32_t id;
 
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len)) {
-		if_freenameindex(all);
+	if (fd < 0 || program_id(fd, &id))
 		return;
-	}
+	all = if_nameindex();
 	for (struct if_nameindex *i = all; i && i->if_index; i++) {
 		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = i->if_index,
 			    .attach_point = BPF_TC_INGRESS);
-		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY, .priority = TC_PRIORITY);
+		LIBBPF_OPTS(bpf_tc_opts, opts, .priority = TC_PRIORITY);
 
-		if (bpf_tc_query(&hook, &opts) || opts.prog_id != info.id)
-			continue;
-		opts.prog_fd = opts.prog_id = opts.flags = 0;
-		bpf_tc_detach(&hook, &opts);
+		opts.handle = find_filter(&hook, id);
+		if (opts.handle)
+			bpf_tc_detach(&hook, &opts);
 	}
-	if_freenameindex(all);
+	if (all)
+		if_freenameindex(all);
 }
 
 /* Removing a link's pin detaches it, too, but some time later. */
