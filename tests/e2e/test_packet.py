@@ -231,15 +231,20 @@ def a_reset_reaches_the_other_end(place):
             place.gone()
 
 
+def answer_and_close(server):
+    send_stream(server, 3, MEGABYTE // 2)
+    server.close()
+
+
 @everywhere()
 def a_server_may_answer_and_close_at_once(place):
     with spliced_tunnel(place) as ([(client, server)], _):
         client.sendall(b"question")
         equal(server.recv(8), b"question")
-        send_stream(server, 3, MEGABYTE // 2)
-        server.close()
+        job = in_thread(answer_and_close, server)
         receive_stream(client, 3, MEGABYTE // 2)
         expect_end(client)
+        job.join(30)
 
 
 @everywhere(timeout=120)
