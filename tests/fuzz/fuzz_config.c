@@ -42,6 +42,8 @@ const char *const fuzz_words[] = {
 	"null",
 	"%YAML 1.2\n",
 	"upstreams: []\n",
+	"upstreams: [{name: u, servers: [\"10.0.0.1:80\", {address: \"a:1\", weight: 2}]}]\n",
+	"mode: http, routes: [{host: \"*.a\", path: /v1, upstream: u}]",
 	NULL,
 };
 
@@ -63,16 +65,40 @@ static void check_listener(const struct sl_listener_config *l)
 	FUZZ_CHECK(l->name && *l->name && strlen(l->name) <= 64);
 	FUZZ_CHECK(l->listen.family == AF_INET || l->listen.family == AF_INET6);
 	FUZZ_CHECK(sl_addr_port(&l->listen));
-	FUZZ_CHECK(l->mode == SL_MODE_FORWARD);
+	FUZZ_CHECK(!l->routes == (l->mode == SL_MODE_FORWARD));
 	FUZZ_CHECK(l->splice == SL_SPLICE_AUTO || l->splice == SL_SPLICE_COPY);
 	FUZZ_CHECK(!l->auth_basic || l->auth_basic[0] == '/');
 	for (size_t i = 0; l->acl && i < l->acl->n_rules; i++)
 		check_rule(&l->acl->rules[i]);
 }
 
+static void check_routes(const struct sl_config *c, const struct sl_listener_config *l)
+{
+	for (size_t i = 0; i < l->n_routes; i++) {
+		const struct sl_route_config *r = &l->routes[i];
+
+		FUZZ_CHECK(!r->path || !*r->path || *r->path == '/');
+		FUZZ_CHECK(!r->host || *r->host);
+		FUZZ_CHECK(r->upstream.index < c->n_upstreams);
+		FUZZ_CHECK(!strcmp(r->upstream.name, c->upstreams[r->upstream.index].name));
+	}
+}
+
+static void check_upstream(const struct sl_upstream_config *u)
+{
+	FUZZ_CHECK(u->name && *u->name && u->n_servers && u->n_servers <= SL_SERVERS_MAX);
+	for (size_t i = 0; i < u->n_servers; i++)
+		FUZZ_CHECK(u->servers[i].host && *u->servers[i].host && u->servers[i].port &&
+			   u->servers[i].weight);
+}
+
 static void check_config(const struct sl_config *c)
 {
 	FUZZ_CHECK(c->n_listeners && c->workers <= 256);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		check_routes(c, &c->listeners[i]);
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		check_upstream(&c->upstreams[i]);
 	FUZZ_CHECK(c->limits.head >= 1024 && c->limits.head <= 65536);
 	FUZZ_CHECK(c->limits.start_line && c->limits.start_line <= c->limits.head);
 	FUZZ_CHECK(c->limits.headers && c->limits.headers <= 256);

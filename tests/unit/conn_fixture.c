@@ -174,9 +174,10 @@ static void make_config(struct fixture *f)
 	snprintf(text, sizeof(text),
 		 "via: t\nmetrics: off\nworkers: 1\nlimits: {connections: 8%s%s}\n"
 		 "timeouts: {%s}\npool: {%s}\n"
-		 "listeners: [{name: l, mode: forward, listen: \"127.0.0.1:3128\"}]\n",
+		 "listeners: [{name: l, listen: \"127.0.0.1:3128\", %s}]\n%s\n",
 		 s->limits ? ", " : "", s->limits ? s->limits : "",
-		 s->timeouts ? s->timeouts : "idle: 60s", s->pool ? s->pool : "idle: 4");
+		 s->timeouts ? s->timeouts : "idle: 60s", s->pool ? s->pool : "idle: 4",
+		 s->listener ? s->listener : "mode: forward", s->more ? s->more : "");
 	if (sl_config_parse("t", text, strlen(text), &f->config, &error) < 0)
 		fail_msg("%s", error.text);
 }
@@ -193,10 +194,15 @@ struct fixture *fixture_open(const struct setup *setup)
 	transport_options = f->setup.transport;
 	make_config(f);
 	assert_int_equal(sl_limits_new(f->config, &f->limits), 0);
+	assert_int_equal(sl_upstreams_new(f->config, &f->upstreams), 0);
+	if (f->config->listeners[0].mode == SL_MODE_HTTP)
+		assert_int_equal(sl_routes_new(&f->config->listeners[0], &f->routes), 0);
 	f->shared = (struct sl_shared){
 		.config = f->config,
 		.limits = f->limits,
 		.auth = &f->auth,
+		.routes = &f->routes,
+		.upstreams = f->upstreams,
 		.pseudonym = "t",
 		.n_workers = 1,
 		.transport_new = new_transport,
@@ -233,6 +239,7 @@ void fixture_close(struct fixture *f)
 	assert_int_equal(f->w->exchanges.used, 0);
 	assert_int_equal(f->w->buffers.slab.used, 0);
 	assert_int_equal(f->w->pool.entries.used, 0);
+	assert_int_equal(f->w->server_pool.entries.used, 0);
 	assert_int_equal(stats->connections_active, 0);
 	assert_int_equal(stats->connections_idle, 0);
 	assert_int_equal(stats->tunnels_active, 0);
@@ -241,6 +248,8 @@ void fixture_close(struct fixture *f)
 	f->w->transport->ops->unlisten(f->acceptor);
 	sl_worker_free(f->w);
 	sl_limits_free(f->limits);
+	sl_routes_free(f->routes);
+	sl_upstreams_free(f->upstreams);
 	sl_config_free(f->config);
 	free(f);
 }

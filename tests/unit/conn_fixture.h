@@ -36,6 +36,8 @@ struct setup {
 	const char *limits;	   /* members of a YAML mapping; NULL: none */
 	const char *timeouts;
 	const char *pool;
+	const char *listener; /* its members but name and listen; NULL: mode forward */
+	const char *more;     /* further keys of the configuration */
 };
 
 struct fixture {
@@ -43,6 +45,8 @@ struct fixture {
 	struct sl_config *config;
 	struct sl_limits *limits;
 	struct sl_auth *auth;
+	struct sl_routes *routes;
+	struct sl_upstreams *upstreams;
 	struct sl_shared shared;
 	struct sl_worker *w;
 	struct sl_acceptor *acceptor;

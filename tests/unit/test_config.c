@@ -275,16 +275,15 @@ static const struct bad {
 	{"resolver: {servers: [10.0.0.1, dns]}\n",
 	 "t:1:32: resolver.servers[1]: expected an address such as 10.0.0.2 or 10.0.0.2:53, got "
 	 "'dns'"},
-	{"upstreams: []\n", "t:1:12: upstreams: not available in this version of sluice"},
 	/* listeners */
 	{"listeners: []\n", "t:1:12: listeners: expected 1 to 256 items, got 0", true},
 	{"listeners: {}\n", "t:1:12: listeners: expected a list, got a mapping", true},
 	{"listeners:\n  - name: a\n    mode: forward\n",
 	 "t:2:5: listeners[0]: missing key 'listen'", true},
-	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: http}]\n",
-	 "t:1:51: listeners[0].mode: 'http' is not available in this version of sluice", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp}]\n",
+	 "t:1:51: listeners[0].mode: 'tcp' is not available in this version of sluice", true},
 	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: socks}]\n",
-	 "t:1:51: listeners[0].mode: expected one of: forward, got 'socks'", true},
+	 "t:1:51: listeners[0].mode: expected one of: forward, http, got 'socks'", true},
 	{"listeners: [{name: a b, listen: \"0.0.0.0:80\", mode: forward}]\n",
 	 "t:1:20: listeners[0].name: expected a name of letters, digits, '.', '_' and '-', got 'a "
 	 "b'",
@@ -293,8 +292,6 @@ static const struct bad {
 	 "t:1:31: listeners[0].listen: expected address:port such as 127.0.0.1:3128 or "
 	 "[::1]:3128, got ':80'",
 	 true},
-	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: forward, routes: []}]\n",
-	 "t:1:68: listeners[0].routes: not available in this version of sluice", true},
 	{"listeners:\n- {name: a, listen: \"0.0.0.0:80\", mode: forward}\n"
 	 "- {name: a, listen: \"0.0.0.0:81\", mode: forward}\n",
 	 "t:3:3: listeners[1]: name 'a' is taken at line 2", true},

@@ -25,6 +25,19 @@ void sl_exchange_drop_upstream(struct sl_exchange *x, enum sl_close_how how)
 	if (x->upstream)
 		x->upstream->ops->close(x->upstream, how);
 	x->upstream = NULL;
+	sl_lease_end(&x->lease, NULL, x->outcome);
+}
+
+void sl_exchange_keep_upstream(struct sl_exchange *x)
+{
+	struct sl_worker *w = x->conn->worker;
+	const struct sl_pool_key key = {.host = x->host, .port = x->port};
+	const struct sl_pooled c = {.stream = SL_TAKE_PTR(x->upstream)};
+
+	if (x->route)
+		sl_lease_end(&x->lease, c.stream, x->outcome);
+	else
+		sl_pool_put(&w->pool, &key, &c, w->shared->config->pool.idle_timeout_ms);
 }
 
 void sl_exchange_free(struct sl_exchange *x)
@@ -95,16 +108,19 @@ static void consume_head(struct sl_conn *c)
 
 /* --- refusals --- */
 
-static void refuse(struct sl_conn *c, unsigned status, const char *extra, const char *reason)
+void sl_exchange_refuse(struct sl_conn *c, unsigned status, const char *extra, const char *reason)
 {
 	c->x->reason = reason;
 	sl_reply(c, status, extra, NULL);
 }
 
-static bool is_own(const struct sl_request *r)
+/* Without routes, who leaves the target's host out means the proxy itself. */
+static bool is_own(const struct sl_conn *c)
 {
-	return r->target.form == SL_TARGET_ORIGIN || r->target.form == SL_TARGET_ASTERISK ||
-	       (r->has_max_forwards && !r->max_forwards);
+	const struct sl_request *r = &c->x->request;
+	bool hostless = r->target.form == SL_TARGET_ORIGIN || r->target.form == SL_TARGET_ASTERISK;
+
+	return (hostless && !c->listener->routes) || (r->has_max_forwards && !r->max_forwards);
 }
 
 /* Whatever is wrong with a well-formed request. Status 0: nothing. */
@@ -150,8 +166,9 @@ static bool write_upstream_head(struct sl_conn *c)
 static void deny_credentials(struct sl_conn *c)
 {
 	sl_count(c->worker->stats.requests_auth_total, 1);
-	refuse(c, 407, "Proxy-Authenticate: Basic realm=\"sluice\", charset=\"UTF-8\"\r\n",
-	       "auth-required");
+	sl_exchange_refuse(c, 407,
+			   "Proxy-Authenticate: Basic realm=\"sluice\", charset=\"UTF-8\"\r\n",
+			   "auth-required");
 }
 
 static void find_upstream(struct sl_conn *c);
@@ -197,7 +214,7 @@ static bool check_credentials(struct sl_conn *c)
 		deny_credentials(c);
 		return false;
 	case SL_AUTH_BUSY:
-		refuse(c, 503, "Retry-After: 1\r\n", "auth-busy");
+		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "auth-busy");
 		return false;
 	case SL_AUTH_PENDING:
 		sl_conn_set_state(c, SL_CONN_AUTH);
@@ -246,33 +263,40 @@ static void dial_failed(struct sl_conn *c, const struct sl_dial_done *done)
 
 	if (done->result == SL_DIAL_DENIED) {
 		sl_count(stats->requests_denied_total, 1);
-		refuse(c, 403, NULL, sl_acl_verdict_name(done->verdict));
+		sl_exchange_refuse(c, 403, NULL, sl_acl_verdict_name(done->verdict));
 		return;
 	}
 	sl_count(stats->upstream_failures_total, 1);
 	if (status == 504)
 		sl_count(stats->timeouts_connect_total, 1);
-	refuse(c, status, status == 503 ? "Retry-After: 1\r\n" : NULL,
-	       sl_dial_result_name(done->result));
+	sl_exchange_refuse(c, status, status == 503 ? "Retry-After: 1\r\n" : NULL,
+			   sl_dial_result_name(done->result));
+}
+
+void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned events)
+{
+	struct sl_exchange *x = c->x;
+
+	x->connect_us = sl_loop_now_us(c->worker->loop) - x->dial_us;
+	sl_count(c->worker->stats.upstream_connects_total, 1);
+	sl_histogram_add(&c->worker->stats.connect_duration, x->connect_us);
+	x->upstream = s;
+	x->up_readable = events & (SL_READABLE | SL_HANGUP | SL_ERROR);
+	x->up_hangup = events & (SL_HANGUP | SL_ERROR);
+	sl_exchange_start(c);
 }
 
 static void dial_done(void *owner, const struct sl_dial_done *done)
 {
 	struct sl_conn *c = owner;
-	struct sl_exchange *x = c->x;
 
-	x->dial = NULL;
-	x->connect_us = sl_loop_now_us(c->worker->loop) - x->dial_us;
-	if (done->result != SL_DIAL_OK) {
+	c->x->dial = NULL;
+	if (done->result == SL_DIAL_OK) {
+		sl_exchange_connected(c, done->stream, done->events);
+	} else {
+		c->x->connect_us = sl_loop_now_us(c->worker->loop) - c->x->dial_us;
 		dial_failed(c, done);
-		return;
 	}
-	sl_count(c->worker->stats.upstream_connects_total, 1);
-	sl_histogram_add(&c->worker->stats.connect_duration, x->connect_us);
-	x->upstream = done->stream;
-	x->up_readable = done->events & (SL_READABLE | SL_HANGUP | SL_ERROR);
-	x->up_hangup = done->events & (SL_HANGUP | SL_ERROR);
-	sl_exchange_start(c);
 }
 
 static void prepare_attempt(void *owner, struct sl_connect_options *o)
@@ -280,7 +304,7 @@ static void prepare_attempt(void *owner, struct sl_connect_options *o)
 	sl_tunnel_prepare(owner, o);
 }
 
-void sl_exchange_dial(struct sl_conn *c)
+static void dial(struct sl_conn *c)
 {
 	bool connect = c->x->request.method == SL_METHOD_CONNECT;
 	const struct sl_shared *shared = c->worker->shared;
@@ -297,23 +321,33 @@ void sl_exchange_dial(struct sl_conn *c)
 		.prepare = connect ? prepare_attempt : NULL,
 	};
 
+	if (sl_dial_start(&o, dial_done, c, &c->x->dial) < 0)
+		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "resources");
+}
+
+void sl_exchange_connect(struct sl_conn *c)
+{
 	sl_loop_disarm(c->worker->loop, &c->timer);
 	sl_conn_set_state(c, SL_CONN_DIAL);
 	c->x->dial_us = sl_loop_now_us(c->worker->loop);
-	if (sl_dial_start(&o, dial_done, c, &c->x->dial) < 0)
-		refuse(c, 503, "Retry-After: 1\r\n", "resources");
+	if (c->x->route)
+		sl_reverse_connect(c);
+	else
+		dial(c);
 }
 
 static void find_upstream(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
+	const struct sl_pool_key key = {.host = x->host, .port = x->port};
+	struct sl_pooled pooled;
 
-	if (x->request.method != SL_METHOD_CONNECT)
-		x->upstream = sl_pool_take(&c->worker->pool, x->host, x->port, admits, c);
-	if (!x->upstream) {
-		sl_exchange_dial(c);
+	if (x->route || x->request.method == SL_METHOD_CONNECT ||
+	    !sl_pool_take(&c->worker->pool, &key, admits, c, &pooled)) {
+		sl_exchange_connect(c);
 		return;
 	}
+	x->upstream = pooled.stream;
 	x->reused = true;
 	sl_count(c->worker->stats.upstream_reused_total, 1);
 	sl_exchange_start(c);
@@ -343,15 +377,17 @@ static bool accept_head(struct sl_conn *c)
 	struct sl_exchange *x = c->x;
 	enum sl_http_error e = sl_request_inspect(h, &x->request);
 
+	if (!e && c->listener->routes)
+		sl_reverse_address(c);
 	if (keep_text(x, h) < 0) {
 		c->closing = true;
-		refuse(c, 503, "Retry-After: 1\r\n", "memory");
+		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "memory");
 		return false;
 	}
 	if (e) {
 		c->closing = true;
 		sl_count(c->worker->stats.requests_bad_total, 1);
-		refuse(c, sl_http_error_status(e), NULL, sl_http_error_name(e));
+		sl_exchange_refuse(c, sl_http_error_status(e), NULL, sl_http_error_name(e));
 		return false;
 	}
 	x->upstream_marked = marks_upstream(h);
@@ -369,17 +405,19 @@ static bool judge_head(struct sl_conn *c)
 	const char *reason = NULL;
 	unsigned status;
 
-	if (is_own(&x->request)) {
+	if (is_own(c)) {
 		sl_reply_own_resource(c);
 		return false;
 	}
+	if (c->listener->routes && !sl_reverse_route(c))
+		return false;
 	status = find_fault(c, &reason);
 	if (!status && x->request.method != SL_METHOD_CONNECT && !write_upstream_head(c)) {
 		reason = x->head ? "head-too-large" : "memory";
 		status = x->head ? 431 : 503;
 	}
 	if (status) {
-		refuse(c, status, NULL, reason);
+		sl_exchange_refuse(c, status, NULL, reason);
 		return false;
 	}
 	return check_credentials(c);

@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/config_route.h"
 #include "proxy/config_schema.h"
+#include "proxy/config_upstream.h"
 
 static const struct sl_config defaults = {
 	.log_level = SL_LOG_INFO,
@@ -135,6 +137,7 @@ static void free_listener(struct sl_listener_config *l)
 	free(l->name);
 	free(l->auth_basic);
 	sl_acl_free(l->acl);
+	sl_config_free_routes(l);
 }
 
 void sl_config_free(struct sl_config *c)
@@ -145,6 +148,9 @@ void sl_config_free(struct sl_config *c)
 		free_listener(&c->listeners[i]);
 	for (char **s = c->resolver.servers; s && *s; s++)
 		free(*s);
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		sl_config_free_upstream(&c->upstreams[i]);
+	free(c->upstreams);
 	free(c->listeners);
 	free(c->resolver.servers);
 	free(c->access_log.path);

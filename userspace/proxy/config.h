@@ -61,7 +61,22 @@ struct sl_access_log_config {
 };
 
 enum sl_listener_mode {
-	SL_MODE_FORWARD,
+	SL_MODE_FORWARD, /* clients choose where to go */
+	SL_MODE_HTTP,	 /* routes choose an upstream */
+};
+
+/* A name in the file that stands for an upstream. */
+struct sl_upstream_ref {
+	char *name;
+	uint32_t index; /* in the configuration's upstreams */
+	unsigned line, column;
+};
+
+struct sl_route_config {
+	char *host; /* "name" or "*.suffix", lower case, without a final dot; NULL: any */
+	char *path; /* prefix of whole segments, without a final slash ("" is all); NULL: any */
+	struct sl_upstream_ref upstream;
+	unsigned line, column;
 };
 
 enum sl_forwarded {
@@ -80,8 +95,38 @@ struct sl_listener_config {
 	enum sl_forwarded forwarded; /* none */
 	bool forwarded_trust; /* keep and append to what the client sent (else replace); false */
 	uint32_t connections; /* 0: the global limit alone */
-	enum sl_splice_choice splice; /* the global choice unless given */
-	unsigned line, column;	      /* where the listener stands in the file */
+	enum sl_splice_choice splice;	/* the global choice unless given */
+	struct sl_route_config *routes; /* of SL_MODE_HTTP: at least one */
+	size_t n_routes;
+	unsigned line, column; /* where the listener stands in the file */
+};
+
+#define SL_SERVERS_MAX 256 /* of an upstream */
+
+struct sl_server_config {
+	char *address; /* as written: its name in logs and metrics */
+	char *host;    /* name or literal address without brackets */
+	uint16_t port;
+	uint32_t weight; /* 1..1000, 1 */
+	unsigned line, column;
+};
+
+enum sl_balance {
+	SL_BALANCE_ROUND_ROBIN, /* smooth and weighted */
+};
+
+struct sl_upstream_pool_config {
+	uint32_t idle;		  /* idle connections kept to each server, 64 */
+	uint32_t idle_timeout_ms; /* 30s */
+};
+
+struct sl_upstream_config {
+	char *name; /* unique; letters, digits, ._- */
+	enum sl_balance balance;
+	struct sl_server_config *servers;
+	size_t n_servers;
+	struct sl_upstream_pool_config pool;
+	unsigned line, column;
 };
 
 struct sl_resolver_config {
@@ -113,6 +158,8 @@ struct sl_config {
 	struct sl_pool_config pool; /* of forward listeners */
 	struct sl_listener_config *listeners;
 	size_t n_listeners;
+	struct sl_upstream_config *upstreams;
+	size_t n_upstreams;
 };
 
 /* "file:line:column: message", always terminated. */

@@ -70,46 +70,17 @@ static int read_port(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 	return 0;
 }
 
-/* Letters, digits, '-' and '_' in labels of 1 to 63 bytes; lower case. */
-static bool is_host_name(const char *s)
-{
-	size_t label = 0;
-
-	for (; *s; s++) {
-		bool dot = *s == '.';
-
-		if (!dot && !(*s >= 'a' && *s <= 'z') && !(*s >= '0' && *s <= '9') && *s != '-' &&
-		    *s != '_')
-			return false;
-		if ((dot && !label) || ++label > 64)
-			return false;
-		if (dot)
-			label = 0;
-	}
-	return label > 0 && label <= 63;
-}
-
 static int read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		     void *object)
 {
-	const char *text = sl_yaml_text(n);
+	struct sl_slice text = sl_slice_str(sl_yaml_text(n));
 	struct sl_addr literal;
-	char name[256];
-	size_t len = text ? strlen(text) : 0;
 
-	if (len && text[len - 1] == '.')
-		len--;
-	if (!len || len >= sizeof(name))
-		return sl_yaml_expected(y, n, "a host name or *.suffix");
-	for (size_t i = 0; i < len; i++)
-		name[i] = sl_ascii_lower(text[i]);
-	name[len] = '\0';
-	if (!sl_addr_parse_host(sl_slice(name, len), 0, &literal))
+	if (text.len && text.p[text.len - 1] == '.')
+		text.len--;
+	if (!sl_addr_parse_host(text, 0, &literal))
 		return sl_yaml_fail(y, n, "a host rule never matches an address, use dst");
-	if (!is_host_name(strncmp(name, "*.", 2) ? name : name + 2))
-		return sl_yaml_expected(y, n, "a host name or *.suffix");
-	*(char **)object = strdup(name);
-	return *(char **)object ? 0 : sl_yaml_no_memory(y);
+	return sl_yaml_read_host(y, n, k, object);
 }
 
 #define ALTERNATIVES(reader, field)                                                               \

@@ -12,6 +12,8 @@
 
 #include "proxy/config.h"
 #include "proxy/config_acl.h"
+#include "proxy/config_route.h"
+#include "proxy/config_upstream.h"
 
 #define DAY_MS	      (24ull * 3600 * 1000)
 #define GIB	      (1024ull * 1024 * 1024)
@@ -139,25 +141,12 @@ static const struct sl_yaml_key pool_keys[] = {
 };
 static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)};
 
-/* Letters, digits, '.', '_', '-': it becomes a label of metrics and a word of logs. */
-static int read_name(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
-		     void *object)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789._-";
-	const char *text = sl_yaml_text(n);
-
-	if (!text || !*text || text[strspn(text, allowed)])
-		return sl_yaml_expected(y, n, "a name of letters, digits, '.', '_' and '-'");
-	return sl_yaml_read_string(y, n, k, object);
-}
-
 #define READ_LISTENER(key, reader, field) \
 	SL_YAML_FIELD(key, reader, struct sl_listener_config, field)
 
 static const struct sl_yaml_choice listener_modes[] = {
 	{"forward", SL_MODE_FORWARD},
-	{"http", .unavailable = true},
+	{"http", SL_MODE_HTTP},
 	{"tcp", .unavailable = true},
 	{"sni", .unavailable = true},
 	{NULL},
@@ -180,7 +169,7 @@ static const struct sl_yaml_map listener_limits_map = {listener_limits_keys,
 						       SL_ARRAY_SIZE(listener_limits_keys)};
 
 static const struct sl_yaml_key listener_keys[] = {
-	{READ_LISTENER("name", read_name, name), .min = 1, .max = 64, .required = true},
+	{READ_LISTENER("name", sl_yaml_read_name, name), .min = 1, .max = 64, .required = true},
 	{READ_LISTENER("listen", sl_yaml_read_address, listen), .required = true},
 	{READ_LISTENER("mode", sl_yaml_read_choice, mode), .choices = listener_modes,
 	 .required = true},
@@ -190,10 +179,25 @@ static const struct sl_yaml_key listener_keys[] = {
 	{READ_LISTENER("forwarded_trust", sl_yaml_read_bool, forwarded_trust)},
 	{.name = "limits", .read = sl_yaml_read_map, .map = &listener_limits_map},
 	{READ_LISTENER("splice", sl_yaml_read_choice, splice), .choices = splice_choices},
-	{.name = "routes", .read = sl_yaml_read_unavailable},
-	{.name = "upstream", .read = sl_yaml_read_unavailable},
+	{.name = "routes", .read = sl_config_read_routes},
+	{.name = "upstream", .read = sl_config_read_only_route},
 };
-static const struct sl_yaml_map listener_map = {listener_keys, SL_ARRAY_SIZE(listener_keys)};
+
+static int check_listener(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	const struct sl_listener_config *l = object;
+
+	if (l->mode == SL_MODE_FORWARD && l->routes)
+		return sl_yaml_fail(y, n, "mode forward has no routes: its clients choose");
+	if (l->mode == SL_MODE_HTTP && !l->routes)
+		return sl_yaml_fail(y, n, "mode http needs routes or an upstream");
+	if (l->mode == SL_MODE_HTTP && (l->acl || l->auth_basic))
+		return sl_yaml_fail(y, n, "acl and auth are for mode forward");
+	return 0;
+}
+
+static const struct sl_yaml_map listener_map = {listener_keys, SL_ARRAY_SIZE(listener_keys),
+						check_listener};
 
 static void init_listener(const yaml_node_t *n, void *element)
 {
@@ -273,7 +277,7 @@ static const struct sl_yaml_key root_keys[] = {
 	{.name = "pool", .read = sl_yaml_read_map, .map = &pool_map},
 	{READ_CONFIG("listeners", sl_yaml_read_list, listeners), .list = &listener_list,
 	 .required = true},
-	{.name = "upstreams", .read = sl_yaml_read_unavailable},
+	{READ_CONFIG("upstreams", sl_yaml_read_list, upstreams), .list = &sl_config_upstream_list},
 };
 
 _Static_assert(SL_ARRAY_SIZE(root_keys) <= SL_YAML_KEYS_MAX, "read_mapping() has no more room");
@@ -315,7 +319,9 @@ static int check_config(struct sl_yaml *y, const yaml_node_t *n, void *object)
 			c->listeners[i].splice = c->splice.engine;
 		r = check_against_others(y, c, i);
 	}
-	return r;
+	if (!r)
+		r = sl_config_check_upstreams(y, c);
+	return r ? r : sl_config_resolve_routes(y, c);
 }
 
 const struct sl_yaml_map sl_config_schema = {root_keys, SL_ARRAY_SIZE(root_keys), check_config};

@@ -220,6 +220,58 @@ int sl_yaml_read_path(struct sl_yaml *y, const yaml_node_t *n, const struct sl_y
 	return sl_yaml_read_string(y, n, k, object);
 }
 
+/* Letters, digits, '-' and '_' in labels of 1 to 63 bytes; lower case. */
+static bool is_host_name(const char *s)
+{
+	size_t label = 0;
+
+	for (; *s; s++) {
+		bool dot = *s == '.';
+
+		if (!dot && !(*s >= 'a' && *s <= 'z') && !(*s >= '0' && *s <= '9') && *s != '-' &&
+		    *s != '_')
+			return false;
+		if ((dot && !label) || ++label > 64)
+			return false;
+		if (dot)
+			label = 0;
+	}
+	return label > 0 && label <= 63;
+}
+
+int sl_yaml_read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object)
+{
+	const char *text = sl_yaml_text(n);
+	char name[256], **field = (char **)((char *)object + k->offset);
+	size_t len = text ? strlen(text) : 0;
+
+	if (len && text[len - 1] == '.')
+		len--;
+	if (!len || len >= sizeof(name))
+		return sl_yaml_expected(y, n, "a host name or *.suffix");
+	for (size_t i = 0; i < len; i++)
+		name[i] = sl_ascii_lower(text[i]);
+	name[len] = '\0';
+	if (!is_host_name(strncmp(name, "*.", 2) ? name : name + 2))
+		return sl_yaml_expected(y, n, "a host name or *.suffix");
+	*field = strdup(name);
+	return *field ? 0 : sl_yaml_no_memory(y);
+}
+
+/* Letters, digits, '.', '_', '-': it becomes a label of metrics and a word of logs. */
+int sl_yaml_read_name(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
+	const char *text = sl_yaml_text(n);
+
+	if (!text || !*text || text[strspn(text, allowed)])
+		return sl_yaml_expected(y, n, "a name of letters, digits, '.', '_' and '-'");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
 int sl_yaml_read_address(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			 void *object)
 {

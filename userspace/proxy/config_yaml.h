@@ -116,6 +116,10 @@ int sl_yaml_read_string(struct sl_yaml *y, const yaml_node_t *n, const struct sl
 			void *object); /* replaces the string that is there */
 int sl_yaml_read_path(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		      void *object); /* a string that begins with "/" */
+int sl_yaml_read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object); /* "name" or "*.suffix": in lower case, no final dot */
+int sl_yaml_read_name(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object); /* a string of letters, digits, '.', '_', '-' */
 int sl_yaml_read_address(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			 void *object); /* address and port, not 0 */
 

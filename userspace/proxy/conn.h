@@ -7,6 +7,7 @@
  *
  * conn.c       the state machine: accept, heads, timeouts, the end
  * begin.c      a parsed request until its upstream is there: refusals, credentials, pool, dial
+ * reverse.c    the same for listeners with routes: a route, a lease on a connection of its upstream
  * exchange.c   a request and its response between client and upstream
  * exchange_time.c  the clock of an exchange
  * record.c     what is counted and logged of it
@@ -18,6 +19,7 @@
 
 #include "proxy/auth.h"
 #include "proxy/dial.h"
+#include "proxy/lease.h"
 #include "proxy/message.h"
 #include "proxy/worker.h"
 
@@ -64,6 +66,10 @@ struct sl_exchange {
 	struct sl_conn *conn;
 	struct sl_dial *dial;
 	struct sl_auth_check auth;
+	const struct sl_route_config *route;   /* NULL: the client chose where to go */
+	struct sl_lease lease;		       /* with a route: what x->upstream comes from */
+	enum sl_outcome outcome;	       /* what the lease ends with */
+	const struct sl_server *failed_server; /* after x->retried */
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
@@ -154,10 +160,16 @@ void sl_exchange_progress(struct sl_exchange *x, size_t bytes);
 void sl_exchange_timeout(struct sl_conn *c);
 /* The exchange failed: answered with status if nothing was sent yet, else the client is cut off. */
 void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason);
-/* Connects the upstream anew (state SL_CONN_DIAL). */
-void sl_exchange_dial(struct sl_conn *c);
-/* Closes the upstream connection, if there is one. */
+/* Connects the upstream (state SL_CONN_DIAL), not by a connection of the pool if this is a retry. */
+void sl_exchange_connect(struct sl_conn *c);
+/* It is connected: start. */
+void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned events);
+/* Closes the upstream connection, if there is one, and ends the lease. */
 void sl_exchange_drop_upstream(struct sl_exchange *x, enum sl_close_how how);
+/* Gives it to the pool. */
+void sl_exchange_keep_upstream(struct sl_exchange *x);
+/* Answers for sluice, on a request that is still in place or whose upstream can't be had. */
+void sl_exchange_refuse(struct sl_conn *c, unsigned status, const char *extra, const char *reason);
 /* Bytes of the request's head that the upstream has not taken yet. */
 static inline uint32_t sl_exchange_head_left(const struct sl_exchange *x)
 {
@@ -169,6 +181,13 @@ static inline bool sl_exchange_request_sent(const struct sl_exchange *x)
 {
 	return x->to_upstream.complete && !x->up_out && x->sent_us;
 }
+
+/* Of a listener with routes: takes the Host for the authority where the target has none. */
+void sl_reverse_address(struct sl_conn *c);
+/* Finds x->route. False if the request was refused. */
+bool sl_reverse_route(struct sl_conn *c);
+/* Leases a connection of the route's upstream. */
+void sl_reverse_connect(struct sl_conn *c);
 
 /* Statistics and access log of a finished exchange. */
 void sl_exchange_record(struct sl_exchange *x);

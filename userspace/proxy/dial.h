@@ -42,6 +42,7 @@ struct sl_dial_options {
 	const struct sl_addr *own; /* sluice's own listening addresses, for the rules */
 	size_t n_own;
 	struct sl_addr src; /* the client */
+	bool trusted;	    /* the operator chose the host: no rules at all */
 	/* Called before each attempt, perhaps before sl_dial_start() returns; may change all of *o
 	 * but the address (an engine chooses the source port), must not cancel the dial. May be
 	 * NULL. */

@@ -93,6 +93,7 @@ static void retry(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
 
+	x->failed_server = x->lease.server;
 	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
 	x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
 	x->up_scanned = 0;
@@ -102,7 +103,7 @@ static void retry(struct sl_conn *c)
 	x->reused = x->request_stopped = x->up_broken = x->upstream_ended = false;
 	x->retried = true;
 	sl_count(c->worker->stats.upstream_retries_total, 1);
-	sl_exchange_dial(c);
+	sl_exchange_connect(c);
 }
 
 /* --- failure --- */
@@ -128,6 +129,7 @@ void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason)
 static void upstream_bad(struct sl_conn *c, const char *reason)
 {
 	sl_count(c->worker->stats.upstream_bad_total, 1);
+	c->x->outcome = SL_OUTCOME_BROKEN;
 	sl_exchange_fail(c, 502, reason);
 }
 
@@ -489,8 +491,9 @@ static void complete(struct sl_conn *c)
 	bool clean = sl_exchange_request_sent(x) && !x->request_stopped && !x->up_in &&
 		     !x->upstream_ended && !x->up_hangup;
 
+	x->outcome = x->status >= 500 ? SL_OUTCOME_SERVER_ERROR : SL_OUTCOME_GOOD;
 	if (x->upstream_keep && clean && !x->upstream_marked)
-		sl_pool_put(&c->worker->pool, x->host, x->port, SL_TAKE_PTR(x->upstream));
+		sl_exchange_keep_upstream(x);
 	else
 		sl_exchange_drop_upstream(x, clean ? SL_CLOSE_GRACEFUL : SL_CLOSE_RESET);
 	sl_conn_finish_exchange(c);

@@ -23,6 +23,7 @@ struct sl_request {
 	struct sl_hop hop;
 	struct sl_target target;
 	struct sl_authority authority; /* of the target; host.len 0 in origin form */
+	struct sl_authority host;      /* of the Host field; host.len 0 if absent or empty */
 	uint16_t port;		       /* to connect to */
 	bool upgrade;		       /* may become a tunnel by 101 */
 	struct sl_slice upgrade_value;

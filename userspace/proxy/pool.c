@@ -16,7 +16,8 @@
 
 struct idle {
 	struct sl_pool *pool;
-	struct sl_stream *stream;
+	struct sl_pooled connection;
+	void *group;
 	struct sl_list chain; /* in its bucket, newest first */
 	struct sl_list age;
 	struct sl_timer timer;
@@ -25,18 +26,14 @@ struct idle {
 	char host[HOST_MAX];
 };
 
-int sl_pool_init(struct sl_pool *p, struct sl_loop *loop, struct sl_stats *stats, uint32_t idle,
-		 uint32_t idle_timeout_ms)
+int sl_pool_init(struct sl_pool *p, const struct sl_pool_options *o)
 {
 	uint32_t n = 16;
 
-	while (n < idle)
+	while (n < o->idle)
 		n *= 2;
-	*p = (struct sl_pool){.loop = loop,
-			      .stats = stats,
-			      .n_buckets = n,
-			      .idle_timeout_ms = idle_timeout_ms,
-			      .buckets = calloc(n, sizeof(*p->buckets))};
+	*p = (struct sl_pool){
+		.options = *o, .n_buckets = n, .buckets = calloc(n, sizeof(*p->buckets))};
 	if (!p->buckets)
 		return -ENOMEM;
 	if (getrandom(&p->seed, sizeof(p->seed), 0) < 0)
@@ -44,34 +41,33 @@ int sl_pool_init(struct sl_pool *p, struct sl_loop *loop, struct sl_stats *stats
 	for (uint32_t i = 0; i < n; i++)
 		sl_list_init(&p->buckets[i]);
 	sl_list_init(&p->oldest_first);
-	sl_slab_init(&p->entries, "idle upstreams", sizeof(struct idle), idle);
+	sl_slab_init(&p->entries, "idle upstreams", sizeof(struct idle), o->idle);
 	return 0;
-}
-
-static void set_gauge(struct sl_pool *p)
-{
-	__atomic_store_n(&p->stats->upstream_idle, p->entries.used, __ATOMIC_RELAXED);
 }
 
 /* Takes the entry out of the pool; its stream is the caller's. */
 static struct sl_stream *take_out(struct idle *i)
 {
 	struct sl_pool *p = i->pool;
-	struct sl_stream *s = i->stream;
+	struct sl_stream *s = i->connection.stream;
 
 	sl_list_del(&i->chain);
 	sl_list_del(&i->age);
-	sl_loop_disarm(p->loop, &i->timer);
+	sl_loop_disarm(p->options.loop, &i->timer);
 	sl_slab_put(&p->entries, i);
-	set_gauge(p);
+	sl_count(p->options.stats->upstream_idle, -1);
 	return s;
 }
 
 static void discard(struct idle *i)
 {
+	struct sl_pool *p = i->pool;
+	void *group = i->group;
 	struct sl_stream *s = take_out(i);
 
 	s->ops->close(s, SL_CLOSE_GRACEFUL);
+	if (group && p->options.on_gone)
+		p->options.on_gone(group);
 }
 
 void sl_pool_destroy(struct sl_pool *p)
@@ -85,14 +81,14 @@ void sl_pool_destroy(struct sl_pool *p)
 	p->buckets = NULL;
 }
 
-static struct sl_list *bucket(struct sl_pool *p, struct sl_slice host, uint16_t port)
+static struct sl_list *bucket(struct sl_pool *p, const struct sl_pool_key *k)
 {
+	uint64_t hash = p->seed + k->port + (uintptr_t)k->group;
 	char lower[HOST_MAX];
 
-	for (size_t i = 0; i < host.len; i++)
-		lower[i] = sl_ascii_lower(host.p[i]);
-	return &p->buckets[XXH3_64bits_withSeed(lower, host.len, p->seed + port) &
-			   (p->n_buckets - 1)];
+	for (size_t i = 0; i < k->host.len; i++)
+		lower[i] = sl_ascii_lower(k->host.p[i]);
+	return &p->buckets[XXH3_64bits_withSeed(lower, k->host.len, hash) & (p->n_buckets - 1)];
 }
 
 static bool is_quiet(struct sl_stream *s)
@@ -114,52 +110,69 @@ static void idle_expired(struct sl_timer *t)
 	discard(sl_container_of(t, struct idle, timer));
 }
 
-void sl_pool_put(struct sl_pool *p, struct sl_slice host, uint16_t port, struct sl_stream *s)
+static struct idle *new_entry(struct sl_pool *p, const struct sl_pool_key *k)
 {
-	struct idle *i;
-
-	if (p->entries.limit && p->entries.used >= p->entries.limit)
+	if (k->host.len > HOST_MAX || !p->options.idle)
+		return NULL;
+	if (p->entries.used >= p->options.idle)
 		discard(sl_list_entry(p->oldest_first.next, struct idle, age));
-	i = host.len <= HOST_MAX ? sl_slab_get(&p->entries) : NULL;
+	return sl_slab_get(&p->entries);
+}
+
+void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl_pooled *c,
+		 uint32_t idle_timeout_ms)
+{
+	struct idle *i = new_entry(p, k);
+
 	if (!i) {
-		s->ops->close(s, SL_CLOSE_GRACEFUL);
+		c->stream->ops->close(c->stream, SL_CLOSE_GRACEFUL);
+		if (k->group && p->options.on_gone)
+			p->options.on_gone(k->group);
 		return;
 	}
 	i->pool = p;
-	i->stream = s;
-	i->port = port;
-	i->host_len = (uint8_t)host.len;
-	memcpy(i->host, host.p, host.len);
-	s->on_event = idle_event;
-	s->owner = i;
-	sl_list_add(bucket(p, host, port), &i->chain);
+	i->connection = *c;
+	i->group = k->group;
+	i->port = k->port;
+	i->host_len = (uint8_t)k->host.len;
+	if (k->host.len)
+		memcpy(i->host, k->host.p, k->host.len);
+	c->stream->on_event = idle_event;
+	c->stream->owner = i;
+	sl_list_add(bucket(p, k), &i->chain);
 	sl_list_add_tail(&p->oldest_first, &i->age);
 	sl_timer_init(&i->timer, idle_expired);
-	sl_loop_arm(p->loop, &i->timer, p->idle_timeout_ms);
-	set_gauge(p);
+	sl_loop_arm(p->options.loop, &i->timer, idle_timeout_ms);
+	sl_count(p->options.stats->upstream_idle, 1);
 }
 
-static bool matches(const struct idle *i, struct sl_slice host, uint16_t port)
+static bool matches(const struct idle *i, const struct sl_pool_key *k)
 {
-	return i->port == port && sl_slice_eq_nocase(sl_slice(i->host, i->host_len), host);
+	return i->group == k->group && i->port == k->port &&
+	       sl_slice_eq_nocase(sl_slice(i->host, i->host_len), k->host);
 }
 
-struct sl_stream *sl_pool_take(struct sl_pool *p, struct sl_slice host, uint16_t port,
-			       bool (*admits)(void *arg, const struct sl_stream *s), void *arg)
+bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
+		  bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
+		  struct sl_pooled *ret)
 {
 	struct sl_list *pos, *tmp, *head;
 
-	if (host.len > HOST_MAX)
-		return NULL;
-	head = bucket(p, host, port);
+	if (k->host.len > HOST_MAX)
+		return false;
+	head = bucket(p, k);
 	sl_list_for_each_safe (pos, tmp, head) {
 		struct idle *i = sl_list_entry(pos, struct idle, chain);
 
-		if (!matches(i, host, port) || !admits(arg, i->stream))
+		if (!matches(i, k) || !admits(arg, i->connection.stream))
 			continue;
-		if (is_quiet(i->stream))
-			return take_out(i);
-		discard(i);
+		if (!is_quiet(i->connection.stream)) {
+			discard(i);
+			continue;
+		}
+		*ret = i->connection;
+		take_out(i);
+		return true;
 	}
-	return NULL;
+	return false;
 }

@@ -48,12 +48,11 @@ static void inspect_max_forwards(const struct sl_head *h, struct sl_request *r)
 enum sl_http_error sl_request_inspect(const struct sl_head *h, struct sl_request *ret)
 {
 	struct sl_request r = {.method = h->method, .minor = h->minor};
-	struct sl_authority host;
 	enum sl_http_error e;
 
 	e = sl_target_parse(h, &r.target);
 	if (!e)
-		e = sl_host_field(h, &host);
+		e = sl_host_field(h, &r.host);
 	if (!e)
 		e = sl_request_framing(h, &r.framing);
 	if (!e)

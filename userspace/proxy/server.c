@@ -330,6 +330,20 @@ static int open_auth(struct server *s)
 	return r;
 }
 
+static int open_routes(struct server *s)
+{
+	const struct sl_config *c = s->config;
+	int r = 0;
+
+	s->shared.routes = calloc(c->n_listeners, sizeof(*s->shared.routes));
+	if (!s->shared.routes)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_listeners && !r; i++)
+		if (c->listeners[i].mode == SL_MODE_HTTP)
+			r = sl_routes_new(&c->listeners[i], &s->shared.routes[i]);
+	return r ? r : sl_upstreams_new(c, &s->shared.upstreams);
+}
+
 static int open_access_log(struct server *s)
 {
 	int r;
@@ -404,6 +418,8 @@ static int start(struct server *s)
 	if (!r)
 		r = open_auth(s);
 	if (!r)
+		r = open_routes(s);
+	if (!r)
 		r = sl_limits_new(s->config, &s->shared.limits);
 	if (r < 0)
 		return r;
@@ -437,6 +453,10 @@ static void stop(struct server *s)
 	for (size_t i = 0; s->shared.auth && i < s->config->n_listeners; i++)
 		sl_auth_close(s->shared.auth[i]);
 	free(s->shared.auth);
+	for (size_t i = 0; s->shared.routes && i < s->config->n_listeners; i++)
+		sl_routes_free(s->shared.routes[i]);
+	free(s->shared.routes);
+	sl_upstreams_free(s->shared.upstreams);
 	sl_limits_free(s->shared.limits);
 	sl_own_free(&s->own);
 	sl_close(s->signals.fd);

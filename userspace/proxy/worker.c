@@ -114,7 +114,11 @@ static int open_listener(struct sl_worker *w, uint32_t i)
 	char text[SL_ADDR_STR_MAX];
 	int r;
 
-	*l = (struct sl_listener){.config = c, .index = i, .worker = w, .auth = w->shared->auth[i]};
+	*l = (struct sl_listener){.config = c,
+				  .index = i,
+				  .worker = w,
+				  .auth = w->shared->auth[i],
+				  .routes = w->shared->routes[i]};
 	r = w->transport->ops->listen(w->transport, &o, sl_conn_accept, l, &l->acceptor);
 	if (r < 0)
 		sl_error("listener %s: %s: %s", c->name, sl_addr_format(&c->listen, text),
@@ -122,20 +126,53 @@ static int open_listener(struct sl_worker *w, uint32_t i)
 	return r;
 }
 
+static void server_connection_gone(void *group)
+{
+	sl_server_forget_idle(group);
+}
+
+static int create_pools(struct sl_worker *w)
+{
+	const struct sl_config *c = w->shared->config;
+	const struct sl_pool_options named = {
+		.loop = w->loop, .stats = &w->stats, .idle = c->pool.idle};
+	const struct sl_pool_options servers = {.loop = w->loop,
+						.stats = &w->stats,
+						.idle = sl_upstreams_idle_max(c),
+						.on_gone = server_connection_gone};
+	int r = sl_pool_init(&w->pool, &named);
+
+	return r ? r : sl_pool_init(&w->server_pool, &servers);
+}
+
+static int create_balancers(struct sl_worker *w)
+{
+	const struct sl_upstreams *u = w->shared->upstreams;
+	int r = 0;
+
+	w->balancers = calloc(u->n + 1, sizeof(*w->balancers));
+	if (!w->balancers)
+		return -ENOMEM;
+	for (size_t i = 0; i < u->n && !r; i++)
+		r = sl_balancer_init(&w->balancers[i], u->upstream[i].config, w->index);
+	return r;
+}
+
 static int set_up(struct sl_worker *w)
 {
 	const struct sl_config *c = w->shared->config;
+	uint32_t streams = most_conns(w->shared) * 2 + c->pool.idle + sl_upstreams_idle_max(c);
 	int r;
 
 	r = sl_loop_new(&w->loop);
 	if (!r)
-		r = w->shared->transport_new(w->loop, most_conns(w->shared) * 2 + c->pool.idle,
-					     &w->transport);
+		r = w->shared->transport_new(w->loop, streams, &w->transport);
 	if (!r)
 		r = sl_resolver_new(w->loop, &c->resolver, &w->resolver);
 	if (!r)
-		r = sl_pool_init(&w->pool, w->loop, &w->stats, c->pool.idle,
-				 c->pool.idle_timeout_ms);
+		r = create_pools(w);
+	if (!r)
+		r = create_balancers(w);
 	if (!r)
 		r = create_engines(w);
 	w->listeners = calloc(c->n_listeners, sizeof(*w->listeners));
@@ -229,6 +266,7 @@ static void tear_down(struct sl_worker *w)
 	if (w->loop && w->listeners)
 		sl_worker_abort(w);
 	sl_pool_destroy(&w->pool);
+	sl_pool_destroy(&w->server_pool);
 	if (w->loop)
 		sl_loop_turn(w->loop, 0); /* runs what was deferred: objects are freed */
 	for (size_t i = 0; i < w->engines.n; i++)
@@ -252,6 +290,9 @@ void sl_worker_free(struct sl_worker *w)
 	sl_buf_pool_destroy(&w->buffers);
 	sl_slab_destroy(&w->conns);
 	sl_slab_destroy(&w->exchanges);
+	for (size_t i = 0; w->balancers && i < w->shared->upstreams->n; i++)
+		sl_balancer_destroy(&w->balancers[i]);
+	free(w->balancers);
 	free(w->listeners);
 	free(w);
 }

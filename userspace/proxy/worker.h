@@ -14,12 +14,15 @@
 #include "http/head.h"
 #include "proxy/access_log.h"
 #include "proxy/auth.h"
+#include "proxy/balance.h"
 #include "proxy/config.h"
 #include "proxy/flows.h"
 #include "proxy/limits.h"
 #include "proxy/pool.h"
 #include "proxy/resolve.h"
+#include "proxy/route.h"
 #include "proxy/stats.h"
+#include "proxy/upstream.h"
 #include "splice/policy.h"
 #include "transport/transport.h"
 
@@ -30,8 +33,9 @@ struct sl_listener {
 	const struct sl_listener_config *config;
 	uint32_t index; /* in the configuration */
 	struct sl_worker *worker;
-	struct sl_acceptor *acceptor; /* NULL when draining */
-	struct sl_auth *auth;	      /* shared by the workers; NULL: none */
+	struct sl_acceptor *acceptor;	/* NULL when draining */
+	struct sl_auth *auth;		/* shared by the workers; NULL: none */
+	const struct sl_routes *routes; /* the same; NULL: not of SL_MODE_HTTP */
 };
 
 /* What all workers use; owned by the server, read-only or with its own locks. */
@@ -40,7 +44,9 @@ struct sl_shared {
 	struct sl_limits *limits;
 	struct sl_access_log *access_log; /* NULL: none */
 	struct sl_auth **auth;		  /* per listener, NULL: none */
-	const struct sl_addr *own;	  /* our own addresses, for the access rules */
+	struct sl_routes **routes;	  /* per listener, NULL: none */
+	struct sl_upstreams *upstreams;
+	const struct sl_addr *own; /* our own addresses, for the access rules */
 	size_t n_own;
 	const char *pseudonym; /* in Via */
 	uint32_t n_workers;
@@ -62,7 +68,9 @@ struct sl_worker {
 	struct sl_slab conns, exchanges;
 	struct sl_resolver *resolver;
 	struct sl_engines engines;
-	struct sl_pool pool;
+	struct sl_pool pool;	       /* of forward listeners */
+	struct sl_pool server_pool;    /* of upstreams */
+	struct sl_balancer *balancers; /* by upstream */
 	struct sl_listener *listeners;
 	struct sl_list all_conns;
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
@@ -90,6 +98,13 @@ void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *a
 void sl_worker_drain(struct sl_worker *w);
 /* Resets every connection but spliced pairs, which go on without the process. In the worker's thread. */
 void sl_worker_abort(struct sl_worker *w);
+
+/* How this worker chooses among an upstream's servers. */
+static inline struct sl_balancer *sl_worker_balancer(struct sl_worker *w,
+						     const struct sl_upstream *u)
+{
+	return &w->balancers[u - w->shared->upstreams->upstream];
+}
 
 /* Calls each for at most max pairs. In the worker's thread. */
 uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* proxy/config_route, config_upstream: what is read, and every refusal with its place and words. */
+
+#include "unit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proxy/config.h"
+
+#define HTTP "listeners:\n- {name: a, listen: \"127.0.0.1:80\", mode: http, "
+#define ROUTES(t) \
+	HTTP "\n   routes: [" t "]}\nupstreams:\n- {name: u, servers: [\"10.0.0.1:80\"]}\n"
+#define UPSTREAM(t) HTTP "upstream: u}\nupstreams:\n- {name: u, " t "}\n"
+
+static void routes_and_upstreams_are_read(void **state)
+{
+	static const char text[] = HTTP
+		"routes: [{host: \"*.Example.COM.\", path: /v1/, upstream: api},\n"
+		"  {path: /, upstream: app}, {upstream: app}]}\n"
+		"- {name: b, listen: \"127.0.0.1:81\", mode: http, upstream: api}\n"
+		"upstreams:\n"
+		"- {name: app, servers: [\"10.0.0.1:80\", {address: \"app2:8080\", weight: 7}]}\n"
+		"- {name: api, servers: [\"[fd00::1]:81\"], balance: round_robin,\n"
+		"   pool: {idle: 0, idle_timeout: 5s}}\n"
+		"- {name: unused, servers: [\"10.0.0.9:80\"]}\n";
+	struct sl_config_error error;
+	struct sl_config *c;
+
+	if (sl_config_parse("t", text, sizeof(text) - 1, &c, &error))
+		fail_msg("%s", error.text);
+	assert_int_equal(c->listeners[0].n_routes, 3);
+	assert_string_equal(c->listeners[0].routes[0].host, "*.example.com");
+	assert_string_equal(c->listeners[0].routes[0].path, "/v1");
+	assert_int_equal(c->listeners[0].routes[0].upstream.index, 1);
+	assert_string_equal(c->listeners[0].routes[1].path, "");
+	assert_null(c->listeners[0].routes[2].path);
+	assert_int_equal(c->listeners[0].routes[2].upstream.index, 0);
+	assert_int_equal(c->listeners[1].n_routes, 1);
+	assert_int_equal(c->listeners[1].routes[0].upstream.index, 1);
+	assert_int_equal(c->n_upstreams, 3);
+	assert_string_equal(c->upstreams[0].servers[1].host, "app2");
+	assert_int_equal(c->upstreams[0].servers[1].port, 8080);
+	assert_int_equal(c->upstreams[0].servers[0].weight, 1);
+	assert_int_equal(c->upstreams[0].servers[1].weight, 7);
+	assert_int_equal(c->upstreams[0].pool.idle, 64);
+	assert_string_equal(c->upstreams[1].servers[0].host, "fd00::1");
+	assert_int_equal(c->upstreams[1].pool.idle, 0);
+	assert_int_equal(c->upstreams[1].pool.idle_timeout_ms, 5000);
+	sl_config_free(c);
+}
+
+static const struct {
+	const char *text, *error;
+} errors[] = {
+	{ROUTES("{upstream: v}"), "t:3:24: there is no upstream 'v'"},
+	{HTTP "upstream: v}\n", "t:2:59: there is no upstream 'v'"},
+	{ROUTES("{path: /x}"), "t:3:13: listeners[0].routes[0]: missing key 'upstream'"},
+	{ROUTES(""), "t:3:12: listeners[0].routes: expected 1 to 4096 items, got 0"},
+	{ROUTES("{path: x, upstream: u}"),
+	 "t:3:20: listeners[0].routes[0].path: expected a path such as /v1, got 'x'"},
+	{ROUTES("{path: /a/../b, upstream: u}"),
+	 "t:3:20: listeners[0].routes[0].path: expected a path such as /v1, got '/a/../b'"},
+	{ROUTES("{path: \"/a?b\", upstream: u}"),
+	 "t:3:20: listeners[0].routes[0].path: expected a path such as /v1, got '/a?b'"},
+	{ROUTES("{path: /a//b, upstream: u}"),
+	 "t:3:20: listeners[0].routes[0].path: expected a path such as /v1, got '/a//b'"},
+	{ROUTES("{host: \"a b\", upstream: u}"),
+	 "t:3:20: listeners[0].routes[0].host: expected a host name or *.suffix, got 'a b'"},
+	{ROUTES("{path: /a, upstream: u}, {path: /a/, upstream: u}"),
+	 "t:3:38: the route at line 3 takes all that this one would"},
+	{HTTP "upstream: u, routes: [{upstream: u}]}\n",
+	 "t:2:70: listeners[0].routes: expected either routes or upstream"},
+	{HTTP "routes: [{upstream: u}], upstream: u}\n",
+	 "t:2:84: listeners[0].upstream: expected either routes or upstream"},
+	{HTTP "limits: {connections: 1}}\n",
+	 "t:2:3: listeners[0]: mode http needs routes or an upstream"},
+	{HTTP "upstream: u, acl: [{deny: {}}]}\n",
+	 "t:2:3: listeners[0]: acl and auth are for mode forward"},
+	{"listeners:\n- {name: a, listen: \"127.0.0.1:80\", mode: forward, upstream: u}\n",
+	 "t:2:3: listeners[0]: mode forward has no routes: its clients choose"},
+	{UPSTREAM("servers: []"), "t:4:22: upstreams[0].servers: expected 1 to 256 items, got 0"},
+	{UPSTREAM("servers: [10.0.0.1]"),
+	 "t:4:23: upstreams[0].servers[0]: expected host:port such "
+	 "as 10.0.0.1:80 or app.internal:80, got '10.0.0.1'"},
+	{UPSTREAM("servers: [\"a:0\"]"), "t:4:23: upstreams[0].servers[0]: expected host:port such "
+					 "as 10.0.0.1:80 or app.internal:80, got 'a:0'"},
+	{UPSTREAM("servers: [{weight: 1}]"),
+	 "t:4:23: upstreams[0].servers[0]: missing key 'address'"},
+	{UPSTREAM("servers: [{address: \"a:1\", weight: 0}]"),
+	 "t:4:48: upstreams[0].servers[0].weight: expected 1 to 1000, got '0'"},
+	{UPSTREAM("servers: [\"a:1\",\n  \"a:1\"]"),
+	 "t:5:3: upstreams[0]: server a:1 is there already, at line 4"},
+	{UPSTREAM("servers: [\"a:1\"], balance: best"),
+	 "t:4:40: upstreams[0].balance: expected one of: round_robin, got 'best'"},
+	{UPSTREAM("servers: [\"a:1\"]}\n- {name: u, servers: [\"b:1\"]"),
+	 "t:5:3: upstreams[1]: name 'u' is taken at line 4"},
+	{HTTP "upstream: u}\nupstreams:\n- {servers: [\"a:1\"]}\n",
+	 "t:4:3: upstreams[0]: missing key 'name'"},
+};
+
+static void every_error_tells_its_place_and_what_was_expected(void **state)
+{
+	bool bad = false;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(errors); i++) {
+		struct sl_config_error error = {""};
+		struct sl_config *c = NULL;
+		int r = sl_config_parse("t", errors[i].text, strlen(errors[i].text), &c, &error);
+
+		if (r != -EINVAL || strcmp(error.text, errors[i].error)) {
+			print_error(" gave: %d %s\n  not: %s\n", r, error.text, errors[i].error);
+			bad = true;
+		}
+		sl_config_free(c);
+	}
+	assert_false(bad);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(routes_and_upstreams_are_read),
+		cmocka_unit_test(every_error_tells_its_place_and_what_was_expected),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Upstreams: `- {name: app, servers: ["10.0.0.1:80", {address: "app2:80", weight: 2}]}`. */
+
+#include "proxy/config_upstream.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "http/target.h"
+
+#define DAY_MS	      (24ull * 3600 * 1000)
+#define UPSTREAMS_MAX 1024
+
+#define READ_SERVER(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_server_config, field)
+#define READ_UPSTREAM(key, reader, field) \
+	SL_YAML_FIELD(key, reader, struct sl_upstream_config, field)
+
+/* --- servers --- */
+
+static int read_server_address(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			       void *object)
+{
+	struct sl_server_config *s = object;
+	const char *text = sl_yaml_text(n);
+	struct sl_authority a;
+
+	if (!text || sl_authority_parse(sl_slice_str(text), &a) || !a.has_port)
+		return sl_yaml_expected(y, n, "host:port such as 10.0.0.1:80 or app.internal:80");
+	s->address = strdup(text);
+	s->host = strndup(a.host.p, a.host.len);
+	s->port = a.port;
+	return s->address && s->host ? 0 : sl_yaml_no_memory(y);
+}
+
+static const struct sl_yaml_key server_keys[] = {
+	{.name = "address", .read = read_server_address, .required = true},
+	{READ_SERVER("weight", sl_yaml_read_number, weight), .min = 1, .max = 1000},
+};
+static const struct sl_yaml_map server_map = {server_keys, SL_ARRAY_SIZE(server_keys)};
+
+/* The address alone, or a mapping. */
+static int read_server(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	const struct sl_yaml_key whole = {.map = &server_map};
+
+	if (n->type == YAML_SCALAR_NODE)
+		return read_server_address(y, n, k, object);
+	return sl_yaml_read_map(y, n, &whole, object);
+}
+
+static void init_server(const yaml_node_t *n, void *element)
+{
+	struct sl_server_config *s = element;
+
+	s->weight = 1;
+	s->line = (unsigned)n->start_mark.line + 1;
+	s->column = (unsigned)n->start_mark.column + 1;
+}
+
+static const struct sl_yaml_list server_list = {
+	.item = {.read = read_server, .size = sizeof(struct sl_server_config)},
+	.count_offset = offsetof(struct sl_upstream_config, n_servers),
+	.counted = true,
+	.min = 1,
+	.max = SL_SERVERS_MAX,
+	.init = init_server,
+};
+
+/* --- upstreams --- */
+
+static const struct sl_yaml_choice balance_choices[] = {
+	{"round_robin", SL_BALANCE_ROUND_ROBIN},
+	{NULL},
+};
+
+static const struct sl_yaml_key pool_keys[] = {
+	{READ_UPSTREAM("idle", sl_yaml_read_number, pool.idle), .max = 65536},
+	{READ_UPSTREAM("idle_timeout", sl_yaml_read_duration, pool.idle_timeout_ms), .min = 1,
+	 .max = DAY_MS},
+};
+static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)};
+
+/* Two servers of one address would be one server that is counted twice. */
+static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	const struct sl_upstream_config *u = object;
+
+	for (size_t i = 0; i < u->n_servers; i++)
+		for (size_t j = 0; j < i; j++)
+			if (!strcmp(u->servers[i].address, u->servers[j].address))
+				return sl_yaml_fail_at(y, u->servers[i].line, u->servers[i].column,
+						       "server %s is there already, at line %u",
+						       u->servers[i].address, u->servers[j].line);
+	return 0;
+}
+
+static const struct sl_yaml_key upstream_keys[] = {
+	{READ_UPSTREAM("name", sl_yaml_read_name, name), .min = 1, .max = 64, .required = true},
+	{READ_UPSTREAM("balance", sl_yaml_read_choice, balance), .choices = balance_choices},
+	{READ_UPSTREAM("servers", sl_yaml_read_list, servers), .list = &server_list,
+	 .required = true},
+	{.name = "pool", .read = sl_yaml_read_map, .map = &pool_map},
+};
+static const struct sl_yaml_map upstream_map = {upstream_keys, SL_ARRAY_SIZE(upstream_keys),
+						check_upstream};
+
+static void init_upstream(const yaml_node_t *n, void *element)
+{
+	struct sl_upstream_config *u = element;
+
+	u->pool = (struct sl_upstream_pool_config){.idle = 64, .idle_timeout_ms = 30000};
+	u->line = (unsigned)n->start_mark.line + 1;
+	u->column = (unsigned)n->start_mark.column + 1;
+}
+
+const struct sl_yaml_list sl_config_upstream_list = {
+	.item = {.read = sl_yaml_read_map,
+		 .size = sizeof(struct sl_upstream_config),
+		 .map = &upstream_map},
+	.count_offset = offsetof(struct sl_config, n_upstreams),
+	.counted = true,
+	.max = UPSTREAMS_MAX,
+	.init = init_upstream,
+};
+
+int sl_config_check_upstreams(struct sl_yaml *y, const struct sl_config *c)
+{
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		for (size_t j = 0; j < i; j++)
+			if (!strcmp(c->upstreams[i].name, c->upstreams[j].name))
+				return sl_yaml_fail_at(
+					y, c->upstreams[i].line, c->upstreams[i].column,
+					"upstreams[%zu]: name '%s' is taken at line %u", i,
+					c->upstreams[i].name, c->upstreams[j].line);
+	return 0;
+}
+
+void sl_config_free_upstream(struct sl_upstream_config *u)
+{
+	for (size_t i = 0; i < u->n_servers; i++) {
+		free(u->servers[i].address);
+		free(u->servers[i].host);
+	}
+	free(u->servers);
+	free(u->name);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_UPSTREAM_H
+#define SLUICE_PROXY_UPSTREAM_H
+
+/* Upstreams, named groups of servers, as all workers share them: what is open to each server, and how
+ * it did. Workers lease connections of them: lease.h. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/config.h"
+
+struct sl_upstream;
+
+/* Counters are changed by all workers, atomically and relaxed. On a cache line of its own. */
+struct sl_server {
+	const struct sl_server_config *config;
+	struct sl_upstream *upstream;
+	uint32_t index;	 /* in the upstream */
+	uint32_t leased; /* connections in use or being opened */
+	uint32_t idle;
+} __attribute__((aligned(64)));
+
+struct sl_upstream {
+	const struct sl_upstream_config *config;
+	struct sl_server *server;
+	size_t n_servers;
+};
+
+struct sl_upstreams {
+	struct sl_upstream *upstream;
+	size_t n;
+};
+
+/* All of a configuration's, which must outlive them. 0 or -ENOMEM. */
+int sl_upstreams_new(const struct sl_config *c, struct sl_upstreams **ret);
+/* After the workers. Takes NULL. */
+void sl_upstreams_free(struct sl_upstreams *u);
+
+/* Most idle connections that a worker may have to all servers of a configuration. */
+uint32_t sl_upstreams_idle_max(const struct sl_config *c);
+
+/* An idle connection is gone. */
+void sl_server_forget_idle(struct sl_server *s);
+
+#endif
