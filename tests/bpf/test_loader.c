@@ -17,6 +17,8 @@
 #include <net/if.h>
 
 #include "harness.h"
+#include "splice/device.h"
+#include "splice/links.h"
 
 static struct harness h;
 
@@ -143,6 +145,131 @@ static void two_folders_share_a_device(void **state)
 	assert_int_equal(tc_programs("sl0"), 1);
 }
 
+static void a_device_has_one_hook_at_a_time(void **state)
+{
+	uint32_t ifindex = if_nametoindex("sl0");
+	struct sl_attachment a;
+	const char *how;
+
+	assert_int_equal(sl_loader_attach(h.folder, "sl0", SL_HOOK_XDP, &how), 0);
+	assert_int_equal(sl_links_find(h.folder, ifindex, &a), 0);
+	assert_int_equal(a.hook, SL_HOOK_XDP);
+	assert_string_equal(a.device, "sl0");
+	assert_int_equal(tc_programs("sl0"), 0);
+	assert_int_equal(sl_loader_attach(h.folder, "sl0", SL_HOOK_TC, &how), 0);
+	assert_int_equal(sl_links_find(h.folder, ifindex, &a), 0);
+	assert_int_equal(a.hook, SL_HOOK_TC);
+	assert_false(has_xdp("sl0"));
+	assert_int_equal(sl_links_find(h.folder, 999, &a), -ENOENT);
+}
+
+static int is_lo(void *context, const struct sl_link *l)
+{
+	(*(int *)context)++;
+	return l->loopback ? 17 : 0;
+}
+
+static void netlink_tells_of_links_and_routes(void **state)
+{
+	_sl_close_ int fd = -1, watch = -1;
+	struct sl_addr to, from;
+	struct sl_route route;
+	struct sl_link l;
+	int seen = 0;
+
+	assert_int_equal(sl_netlink_open(&fd), 0);
+	assert_int_equal(sl_netlink_watch(&watch), 0);
+	assert_false(sl_netlink_changed(watch));
+	assert_int_equal(system("ip addr add 10.9.0.1/24 dev sl0 && ip route add 10.8.0.0/16 via "
+				"10.9.0.2 mtu 1234"),
+			 0);
+	assert_true(sl_netlink_changed(watch));
+	assert_int_equal(sl_netlink_links(fd, is_lo, &seen), 17);
+	assert_true(seen >= 1);
+	assert_int_equal(sl_netlink_link(fd, if_nametoindex("sl0"), &l), 0);
+	assert_string_equal(l.name, "sl0");
+	assert_string_equal(l.kind, "veth");
+	assert_int_equal(l.mtu, 1500);
+	assert_true(l.up);
+	assert_int_equal(sl_netlink_link(fd, 999, &l), -ENODEV);
+
+	assert_int_equal(sl_addr_parse(sl_slice_str("10.8.1.1:0"), &to), 0);
+	assert_int_equal(sl_netlink_route(fd, &to, NULL, &route), 0);
+	assert_int_equal(route.ifindex, if_nametoindex("sl0"));
+	assert_int_equal(route.mtu, 1234);
+	assert_int_equal(sl_addr_parse(sl_slice_str("10.9.0.1:0"), &from), 0);
+	assert_true(sl_addr_eq_host(&route.source, &from));
+	assert_int_equal(sl_netlink_route(fd, &to, &from, &route), 0);
+	assert_int_equal(sl_addr_parse(sl_slice_str("127.0.0.1:0"), &to), 0);
+	assert_int_equal(sl_netlink_route(fd, &to, NULL, &route), 0);
+	assert_int_equal(route.ifindex, if_nametoindex("lo"));
+	assert_int_equal(sl_addr_parse(sl_slice_str("[::1]:0"), &to), 0);
+	assert_int_equal(sl_netlink_route(fd, &to, NULL, &route), 0);
+	assert_int_equal(route.source.family, AF_INET6);
+	assert_int_equal(sl_addr_parse(sl_slice_str("192.0.2.1:0"), &to), 0);
+	assert_int_equal(sl_netlink_route(fd, &to, NULL, &route), -ENETUNREACH);
+}
+
+/* What is asked for, and what it is: hardware whose driver has all of XDP unless said otherwise. */
+static void the_hook_suits_the_device(void **state)
+{
+	enum { ALL = SL_XDP_BASIC | SL_XDP_REDIRECT | SL_XDP_XMIT };
+	const struct {
+		struct sl_device device;
+		enum sl_hook wanted, hook;
+	} rows[] = {
+		{{.physical = true, .xdp_known = true, .xdp_features = ALL},
+		 SL_HOOK_AUTO,
+		 SL_HOOK_XDP},
+		{{.physical = true,
+		  .xdp_known = true,
+		  .xdp_features = ALL,
+		  .receives_merged = true},
+		 SL_HOOK_AUTO,
+		 SL_HOOK_TC},
+		{{.physical = true, .xdp_known = true, .xdp_features = SL_XDP_BASIC},
+		 SL_HOOK_AUTO,
+		 SL_HOOK_TC},
+		{{.physical = true}, SL_HOOK_AUTO, SL_HOOK_TC},
+		{{.xdp_known = true, .xdp_features = ALL}, SL_HOOK_AUTO, SL_HOOK_TC},
+		{{.link.loopback = true, .link.type = 772}, SL_HOOK_AUTO, SL_HOOK_TC},
+		{{.link.loopback = true, .link.type = 772}, SL_HOOK_XDP, SL_HOOK_AUTO},
+		{{.link.loopback = true, .link.type = 772},
+		 SL_HOOK_XDP_GENERIC,
+		 SL_HOOK_XDP_GENERIC},
+		{{.xdp_known = true}, SL_HOOK_XDP, SL_HOOK_AUTO},
+		{{.xdp_known = false}, SL_HOOK_XDP, SL_HOOK_XDP},
+		{{.xdp_known = true, .xdp_features = ALL}, SL_HOOK_TC, SL_HOOK_TC},
+		{{.link.type = 65534}, SL_HOOK_TC, SL_HOOK_AUTO},
+	};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
+		struct sl_device d = rows[i].device;
+		const char *why = NULL;
+
+		if (!d.link.type)
+			d.link.type = 1;
+		if (sl_device_choose(&d, rows[i].wanted, &why) != rows[i].hook)
+			fail_msg("row %zu: %s", i, why);
+		assert_non_null(why);
+	}
+}
+
+static void a_device_is_looked_at(void **state)
+{
+	_sl_close_ int fd = -1;
+	struct sl_device d;
+
+	assert_int_equal(sl_netlink_open(&fd), 0);
+	assert_int_equal(sl_device_look(fd, if_nametoindex("sl0"), &d), 0);
+	assert_false(d.physical);
+	if (d.xdp_known)
+		assert_true(d.xdp_features & SL_XDP_BASIC);
+	assert_int_equal(sl_device_look(fd, if_nametoindex("lo"), &d), 0);
+	assert_true(d.link.loopback);
+	assert_false(d.xdp_features & SL_XDP_BASIC);
+}
+
 static void the_entry_for_old_kernels_answers_the_same(void **state)
 {
 	struct sl_flow_pair pair = frame_pair(4);
@@ -163,10 +290,10 @@ static void the_entry_for_old_kernels_answers_the_same(void **state)
 
 static void unloading_leaves_nothing(void **state)
 {
+	struct sl_attachment a[8];
 	struct sl_pins_status s;
 
-	assert_int_equal(sl_pins_status(h.folder, &s), 0);
-	assert_true(s.links >= 2);
+	assert_true(sl_links_list(h.folder, a, SL_ARRAY_SIZE(a)) >= 3);
 	assert_int_equal(sl_loader_unload(h.folder), 0);
 	assert_int_equal(tc_programs("sl0"), 0);
 	assert_false(has_xdp("sl1"));
@@ -181,6 +308,10 @@ int main(void)
 		cmocka_unit_test(an_empty_folder_is_no_engine),
 		cmocka_unit_test(devices_are_attached_once_and_stay_so),
 		cmocka_unit_test(two_folders_share_a_device),
+		cmocka_unit_test(a_device_has_one_hook_at_a_time),
+		cmocka_unit_test(netlink_tells_of_links_and_routes),
+		cmocka_unit_test(the_hook_suits_the_device),
+		cmocka_unit_test(a_device_is_looked_at),
 		cmocka_unit_test(the_entry_for_old_kernels_answers_the_same),
 		cmocka_unit_test(unloading_leaves_nothing),
 	};

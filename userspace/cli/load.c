@@ -12,12 +12,14 @@
 
 #include "base/util.h"
 #include "cli/commands.h"
+#include "splice/links.h"
 #include "splice/loader.h"
 #include "splice/pins.h"
 
 #define DEFAULT_PAIRS 65536
 #define MOST_PAIRS    (1u << 24)
 #define MOST_DEVICES  64
+#define MOST_SHOWN    256
 
 struct load_arguments {
 	const char *folder;
@@ -44,8 +46,9 @@ static const char load_usage[] =
 static const char unload_usage[] =
 	"Usage: sluice unload [--folder PATH]\n"
 	"Detaches from all devices and removes every pin; spliced pairs break.\n";
-static const char status_usage[] = "Usage: sluice status [--json] [--folder PATH]\n"
-				   "Shows what is loaded, the maps' memory, and pairs by state.\n";
+static const char status_usage[] =
+	"Usage: sluice status [--json] [--folder PATH]\n"
+	"Shows where it is attached, the maps' memory, and pairs by state.\n";
 
 static const char *explain(int error)
 {
@@ -58,7 +61,12 @@ static const char *explain(int error)
 	case ENOENT:
 		return "nothing is loaded, or there is no bpffs (mount -t bpf bpf /sys/fs/bpf)";
 	case EBUSY:
-		return "another program holds the device's XDP hook: use --hook tc";
+		return "other programs hold the device's hook; beside another XDP program use "
+		       "--hook tc";
+	case EAFNOSUPPORT:
+		return "its frames are not Ethernet's";
+	case EOPNOTSUPP:
+		return "its driver has no native XDP: use --hook tc";
 	default:
 		return strerror(-error);
 	}
@@ -169,12 +177,28 @@ int sl_cmd_unload(int argc, char **argv)
 	return r ? failed(a.folder, r) : SL_EXIT_DONE;
 }
 
-static int print_json(const struct sl_pins_status *s)
+static const char *how(const struct sl_attachment *a)
+{
+	return a->filter ? "tc (clsact)" : sl_hook_name(a->hook);
+}
+
+static json_t *devices_json(const struct sl_attachment *a, size_t n)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(all,
+				      json_pack("{s:s, s:i, s:s}", "device", a[i].device, "ifindex",
+						(int)a[i].ifindex, "hook", how(&a[i])));
+	return all;
+}
+
+static int print_json(const struct sl_pins_status *s, const struct sl_attachment *a, size_t n)
 {
 	json_t *pairs = json_object();
 	json_t *root =
-		json_pack("{s:I, s:i, s:i, s:o}", "memory_bytes", (json_int_t)s->memory_bytes,
-			  "slots", (int)s->slots, "links", (int)s->links, "pairs", pairs);
+		json_pack("{s:I, s:i, s:o, s:o}", "memory_bytes", (json_int_t)s->memory_bytes,
+			  "slots", (int)s->slots, "devices", devices_json(a, n), "pairs", pairs);
 
 	for (int i = 0; i < SL_FLOW_STATES; i++)
 		json_object_set_new(pairs, sl_flow_state_name(i), json_integer(s->pairs[i]));
@@ -187,8 +211,10 @@ static int print_json(const struct sl_pins_status *s)
 
 int sl_cmd_status(int argc, char **argv)
 {
+	struct sl_attachment device[MOST_SHOWN];
 	struct load_arguments a;
 	struct sl_pins_status s;
+	size_t n;
 	int r;
 
 	if (!parse(argc, argv, &a) || a.help || a.devices)
@@ -196,10 +222,12 @@ int sl_cmd_status(int argc, char **argv)
 	r = sl_pins_status(a.folder, &s);
 	if (r)
 		return failed(a.folder, r);
+	n = sl_links_list(a.folder, device, SL_ARRAY_SIZE(device));
 	if (a.json)
-		return print_json(&s);
-	printf("devices  %u\nmemory   %" PRIu64 " bytes for %u pairs\n", s.links, s.memory_bytes,
-	       s.slots);
+		return print_json(&s, device, n);
+	for (size_t i = 0; i < n; i++)
+		printf("device   %s: %s\n", device[i].device, how(&device[i]));
+	printf("memory   %" PRIu64 " bytes for %u pairs\n", s.memory_bytes, s.slots);
 	for (int i = 0; i < SL_FLOW_STATES; i++)
 		printf("%-8s %u\n", sl_flow_state_name(i), s.pairs[i]);
 	return SL_EXIT_DONE;

@@ -1,50 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Loads, attaches, pins and opens the packet engine's BPF side.
+/* Loads and pins the packet engine's BPF side, and removes it; links.c attaches it to devices.
  *
  * Invariant: a folder holds maps of one layout only: `layout` is written before anything else can
- * use them, and whoever opens them compares it. Does not watch devices that come and go. */
+ * use them, and whoever opens them compares it. */
 
 #include "splice/loader.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <net/if.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_link.h>
 
 #include "base/util.h"
+#include "splice/links.h"
 #include "splice/pins.h"
 
 #include "control.skel.h"
 #include "splice_tc.skel.h"
 #include "splice_xdp.skel.h"
-
-#define TCX_INGRESS 46	   /* enum bpf_attach_type of Linux 6.6; libbpf 1.1 doesn't know it */
-#define TC_PRIORITY 0x736c /* of our clsact filters, and the first one's handle */
-#define TC_FILTERS  8	   /* so many folders' programs may be attached to a device */
-
-const char *sl_hook_name(enum sl_hook h)
-{
-	static const char *const names[] = {"auto", "tc", "xdp", "xdp-generic"};
-
-	return names[h];
-}
-
-static int pin(int fd, const char *folder, const char *name)
-{
-	char path[SL_PIN_PATH_MAX];
-	int r = sl_pin_path(path, folder, name);
-
-	if (!r && bpf_obj_pin(fd, path))
-		r = -errno;
-	return r == -EEXIST ? 0 : r;
-}
 
 static int write_layout(const char *folder, uint32_t pairs)
 {
@@ -79,8 +56,8 @@ static int load_program(struct bpf_object *object, const char *folder, uint32_t 
 
 	if (r)
 		return r;
-	return pin(bpf_program__fd(bpf_object__find_program_by_name(object, program)), folder,
-		   name);
+	return sl_pin_put(bpf_program__fd(bpf_object__find_program_by_name(object, program)),
+			  folder, name);
 }
 
 static int load_splice(const char *folder, uint32_t pairs)
@@ -156,170 +133,6 @@ int sl_loader_load(const char *folder, uint32_t pairs)
 	return r;
 }
 
-/* Whether a pinned link is still attached: the device may have gone. tcx and XDP links both begin
- * their part of the info with the interface's index. */
-static bool is_attached(const char *folder, const char *name, unsigned ifindex)
-{
-	_sl_close_ int fd = sl_pin_open(folder, name);
-	struct bpf_link_info info = {0};
-	uint32_t len = sizeof(info);
-
-	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && info.xdp.ifindex == ifindex;
-}
-
-static int attach_link(const char *folder, const char *program, const char *name, unsigned ifindex,
-		       int type, uint32_t flags)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
-	_sl_close_ int fd = sl_pin_open(folder, program);
-	_sl_close_ int link = -1;
-	char path[SL_PIN_PATH_MAX];
-	int r;
-
-	if (fd < 0)
-		return fd;
-	if (is_attached(folder, name, ifindex))
-		return 0;
-	r = sl_pin_path(path, folder, name);
-	if (r)
-		return r;
-	link = bpf_link_create(fd, ifindex, type, &opts);
-	if (link < 0)
-		return -errno;
-	unlink(path); /* of a device that has gone */
-	return pin(link, folder, name);
-}
-
-/* The handle of the filter that runs this program; 0: there is none. */
-static uint32_t find_filter(const struct bpf_tc_hook *hook, uint32_t program)
-{
-	for (uint32_t i = 0; i < TC_FILTERS; i++) {
-		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY + i, .priority = TC_PRIORITY);
-
-		if (!bpf_tc_query(hook, &opts) && opts.prog_id == program)
-			return opts.handle;
-	}
-	return 0;
-}
-
-static int program_id(int fd, uint32_t *ret)
-{
-	struct bpf_prog_info info = {0};
-	uint32_t len = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &len))
-		return -errno;
-	*ret = info.id;
-	return 0;
-}
-
-/* Filters of one priority are run in turn for as long as they say "not mine", so that another folder's
- * program keeps its place beside ours. */
-static int attach_clsact(const char *folder, unsigned ifindex)
-{
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
-	_sl_close_ int fd = sl_pin_open(folder, "splice_tc");
-	uint32_t id;
-	int r = fd < 0 ? fd : program_id(fd, &id);
-
-	if (r)
-		return r;
-	r = bpf_tc_hook_create(&hook);
-	if (r && r != -EEXIST)
-		return r;
-	if (find_filter(&hook, id))
-		return 0;
-	r = -EEXIST;
-	for (uint32_t i = 0; r == -EEXIST && i < TC_FILTERS; i++) {
-		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_PRIORITY + i, .priority = TC_PRIORITY,
-			    .prog_fd = fd);
-
-		r = bpf_tc_attach(&hook, &opts);
-	}
-	return r == -EEXIST ? -EBUSY : r;
-}
-
-static int attach_tc(const char *folder, const char *device, unsigned ifindex, const char **ret_how)
-{
-	char name[64];
-	int r;
-
-	snprintf(name, sizeof(name), "link_%s_%u_tc", device, ifindex);
-	r = attach_link(folder, "splice_tc", name, ifindex, TCX_INGRESS, 0);
-	if (!r) {
-		*ret_how = "tc (tcx)";
-		return 0;
-	}
-	if (r != -EINVAL && r != -EOPNOTSUPP)
-		return r;
-	r = attach_clsact(folder, ifindex);
-	if (!r)
-		*ret_how = "tc (clsact; the kernel has no tcx)";
-	return r;
-}
-
-static int attach_xdp(const char *folder, const char *device, unsigned ifindex, bool generic,
-		      const char **ret_how)
-{
-	char name[64];
-	int r;
-
-	snprintf(name, sizeof(name), "link_%s_%u_xdp", device, ifindex);
-	r = attach_link(folder, "splice_xdp", name, ifindex, BPF_XDP,
-			generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-	if (!r)
-		*ret_how = generic ? "xdp (generic)" : "xdp (native)";
-	return r;
-}
-
-int sl_loader_attach(const char *folder, const char *device, enum sl_hook hook,
-		     const char **ret_how)
-{
-	libbpf_print_fn_t print = libbpf_set_print(ignore);
-	unsigned ifindex = if_nametoindex(device);
-	int r;
-
-	if (!ifindex)
-		r = -ENODEV;
-	else if (hook == SL_HOOK_XDP || hook == SL_HOOK_XDP_GENERIC)
-		r = attach_xdp(folder, device, ifindex, hook == SL_HOOK_XDP_GENERIC, ret_how);
-	else
-		r = attach_tc(folder, device, ifindex, ret_how);
-	libbpf_set_print(print);
-	return r;
-}
-
-static void detach_clsact(const char *folder)
-{
-	_sl_close_ int fd = sl_pin_open(folder, "splice_tc");
-	struct if_nameindex *all;
-	uint32_t id;
-
-	if (fd < 0 || program_id(fd, &id))
-		return;
-	all = if_nameindex();
-	for (struct if_nameindex *i = all; i && i->if_index; i++) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = i->if_index,
-			    .attach_point = BPF_TC_INGRESS);
-		LIBBPF_OPTS(bpf_tc_opts, opts, .priority = TC_PRIORITY);
-
-		opts.handle = find_filter(&hook, id);
-		if (opts.handle)
-			bpf_tc_detach(&hook, &opts);
-	}
-	if (all)
-		if_freenameindex(all);
-}
-
-/* Removing a link's pin detaches it, too, but some time later. */
-static void detach_link(const char *folder, const char *name)
-{
-	_sl_close_ int fd = sl_pin_open(folder, name);
-
-	if (fd >= 0)
-		bpf_link_detach(fd);
-}
-
 static int remove_pins(const char *folder)
 {
 	DIR *dir = opendir(folder);
@@ -329,8 +142,6 @@ static int remove_pins(const char *folder)
 	if (!dir)
 		return -errno;
 	while ((entry = readdir(dir))) {
-		if (!strncmp(entry->d_name, "link_", 5))
-			detach_link(folder, entry->d_name);
 		if (entry->d_name[0] != '.' && unlinkat(dirfd(dir), entry->d_name, 0))
 			r = -errno;
 	}
@@ -343,7 +154,7 @@ int sl_loader_unload(const char *folder)
 	libbpf_print_fn_t print = libbpf_set_print(ignore);
 	int r;
 
-	detach_clsact(folder);
+	sl_links_detach_all(folder);
 	r = remove_pins(folder);
 	libbpf_set_print(print);
 	return r;

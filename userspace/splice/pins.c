@@ -3,7 +3,6 @@
 
 #include "splice/pins.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +28,16 @@ int sl_pin_open(const char *folder, const char *name)
 		return r;
 	r = bpf_obj_get(path);
 	return r < 0 ? -errno : r;
+}
+
+int sl_pin_put(int fd, const char *folder, const char *name)
+{
+	char path[SL_PIN_PATH_MAX];
+	int r = sl_pin_path(path, folder, name);
+
+	if (!r && bpf_obj_pin(fd, path))
+		r = -errno;
+	return r == -EEXIST ? 0 : r;
 }
 
 int sl_pin_layout(const char *folder, struct sl_layout *ret)
@@ -115,19 +124,6 @@ static uint64_t map_memory(const char *folder, const char *name)
 	return bytes;
 }
 
-static uint32_t count_links(const char *folder)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *entry;
-	uint32_t n = 0;
-
-	while (dir && (entry = readdir(dir)))
-		n += !strncmp(entry->d_name, "link_", 5);
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
 static int count_pairs(const struct sl_pins *m, uint32_t counts[SL_FLOW_STATES])
 {
 	enum { BATCH = 1024 };
@@ -161,7 +157,6 @@ int sl_pins_status(const char *folder, struct sl_pins_status *ret)
 	for (size_t i = 0; i < SL_ARRAY_SIZE(maps); i++)
 		s.memory_bytes += map_memory(folder, maps[i]);
 	s.slots = m.slots;
-	s.links = count_links(folder);
 	r = count_pairs(&m, s.pairs);
 	sl_pins_close(&m);
 	if (!r)

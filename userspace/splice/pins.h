@@ -28,6 +28,8 @@ void sl_pins_close(struct sl_pins *p);
 int sl_pin_path(char path[SL_PIN_PATH_MAX], const char *folder, const char *name);
 /* A descriptor of one pin, or -errno. */
 int sl_pin_open(const char *folder, const char *name);
+/* Pins it; a pin that is there stays. */
+int sl_pin_put(int fd, const char *folder, const char *name);
 /* 0 and the layout, or as sl_pins_open(). One of a load that died in the middle counts as absent. */
 int sl_pin_layout(const char *folder, struct sl_layout *ret);
 
@@ -41,7 +43,6 @@ struct sl_pins_status {
 	uint64_t memory_bytes; /* of all maps, as the kernel accounts them */
 	uint32_t slots;
 	uint32_t pairs[SL_FLOW_STATES]; /* by state */
-	uint32_t links;
 };
 int sl_pins_status(const char *folder, struct sl_pins_status *ret);
 
