@@ -37,6 +37,9 @@ static void without_a_file_it_is_a_forward_proxy_on_loopback(void **state)
 	assert_int_equal(c->splice.engine, SL_SPLICE_AUTO);
 	assert_int_equal(c->splice.after_bytes, 65536);
 	assert_int_equal(c->splice.after_ms, 50);
+	assert_int_equal(c->splice.pairs, 65536);
+	assert_int_equal(c->splice.ports.from, 0);
+	assert_int_equal(c->splice.time_wait_ms, 60000);
 	assert_int_equal(c->limits.connections, 50000);
 	assert_int_equal(c->limits.head, 16384);
 	assert_int_equal(c->limits.start_line, 8192);
@@ -62,7 +65,8 @@ static const char everything[] =
 	"metrics: off\n"
 	"via: gw1\n"
 	"log_level: debug\n"
-	"splice: {engine: copy, after_bytes: 1m, after: 1s}\n"
+	"splice: {engine: copy, after_bytes: 1m, after: 1s, pairs: 1000000, ports: 2000-2999, "
+	"time_wait: 500ms}\n"
 	"limits: {connections: 7, connections_per_source: 3, head: 4k, headers: 50,\n"
 	"         body: 1g, memory: 64m}\n"
 	"timeouts: {header: 1s, body: 2s, idle: 3m, connect: 50ms, upstream: 5s,\n"
@@ -126,6 +130,10 @@ static void every_key_is_read_into_its_field(void **state)
 	assert_int_equal(c->splice.engine, SL_SPLICE_COPY);
 	assert_int_equal(c->splice.after_bytes, 1 << 20);
 	assert_int_equal(c->splice.after_ms, 1000);
+	assert_int_equal(c->splice.pairs, 1000000);
+	assert_int_equal(c->splice.ports.from, 2000);
+	assert_int_equal(c->splice.ports.to, 2999);
+	assert_int_equal(c->splice.time_wait_ms, 500);
 	assert_int_equal(c->limits.connections, 7);
 	assert_int_equal(c->limits.connections_per_source, 3);
 	assert_int_equal(c->limits.head, 4096);
@@ -242,6 +250,10 @@ static const struct bad {
 	 "t:1:9: limits: expected start_line (8192) to be at most head (4096)"},
 	{"splice: {engine: fast}\n",
 	 "t:1:18: splice.engine: expected one of: auto, copy, packet, got 'fast'"},
+	{"splice: {pairs: 15}\n", "t:1:17: splice.pairs: expected 16 to 16777216, got '15'"},
+	{"splice: {ports: 20-10}\n",
+	 "t:1:17: splice.ports: expected a port from 1 to 65535 or a range such as 8000-8100, "
+	 "got '20-10'"},
 	{"splice: {engine: sockmap}\n",
 	 "t:1:18: splice.engine: 'sockmap' is not available in this version of sluice"},
 	{"log_level: loud\n",

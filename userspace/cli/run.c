@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "proxy/config.h"
 #include "proxy/server.h"
+#include "splice/packet_config.h"
 #include "transport/socket.h"
 
 static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
@@ -20,6 +21,18 @@ static bool wants_packet(const struct sl_config *c)
 		if (c->listeners[i].splice == SL_SPLICE_PACKET)
 			return true;
 	return false;
+}
+
+static void configure_packet(const struct sl_splice_config *c)
+{
+	const struct sl_packet_config packet = {
+		.pairs = c->pairs,
+		.port_first = c->ports.from,
+		.port_last = c->ports.to,
+		.time_wait_ms = c->time_wait_ms,
+	};
+
+	sl_packet_configure(&packet);
 }
 
 static int load(const char *file, struct sl_config **ret)
@@ -85,6 +98,7 @@ int sl_cmd_run(int argc, char **argv)
 	if (load(file, &config) < 0)
 		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
+	configure_packet(&config->splice);
 	if (wants_packet(config))
 		parts.engines = engines_with_packet;
 	r = sl_server_run(config, &parts);

@@ -18,7 +18,11 @@
 
 static const struct sl_config defaults = {
 	.log_level = SL_LOG_INFO,
-	.splice = {.engine = SL_SPLICE_AUTO, .after_bytes = 64 * 1024, .after_ms = 50},
+	.splice = {.engine = SL_SPLICE_AUTO,
+		   .after_bytes = 64 * 1024,
+		   .after_ms = 50,
+		   .pairs = 65536,
+		   .time_wait_ms = 60000},
 	.limits = {.connections = 50000,
 		   .head = 16 * 1024,
 		   .headers = 100,

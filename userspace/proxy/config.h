@@ -26,6 +26,10 @@ struct sl_splice_config {
 	enum sl_splice_choice engine;
 	uint64_t after_bytes; /* 64k */
 	uint32_t after_ms;    /* 50ms */
+	/* Of the packet engine: */
+	uint32_t pairs;		    /* 65536, if nothing is loaded yet */
+	struct sl_port_range ports; /* source ports to upstreams; from 0: chosen */
+	uint32_t time_wait_ms;	    /* that a closed pair keeps its slot, 60s */
 };
 
 struct sl_limits_config {

@@ -48,8 +48,8 @@ static int parse_port(const char *s, size_t len, uint16_t *ret)
 	return 0;
 }
 
-static int read_port(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
-		     void *object)
+int sl_config_read_ports(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			 void *object)
 {
 	const char *text = sl_yaml_text(n);
 	const char *dash = text ? strchr(text, '-') : NULL;
@@ -66,7 +66,7 @@ static int read_port(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 	if (r || range.from > range.to)
 		return sl_yaml_expected(y, n,
 					"a port from 1 to 65535 or a range such as 8000-8100");
-	*(struct sl_port_range *)object = range;
+	*(struct sl_port_range *)((char *)object + k->offset) = range;
 	return 0;
 }
 
@@ -93,7 +93,7 @@ static int read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 static const struct sl_yaml_list src_list = ALTERNATIVES(read_cidr, src);
 static const struct sl_yaml_list dst_list = ALTERNATIVES(read_cidr, dst);
 static const struct sl_yaml_list host_list = ALTERNATIVES(read_host, host);
-static const struct sl_yaml_list port_list = ALTERNATIVES(read_port, port);
+static const struct sl_yaml_list port_list = ALTERNATIVES(sl_config_read_ports, port);
 
 static const struct sl_yaml_key condition_keys[] = {
 	{SL_YAML_FIELD("src", sl_yaml_read_list, struct sl_acl_rule, src), .list = &src_list},

@@ -9,4 +9,8 @@
 int sl_config_read_acl(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		       void *object);
 
+/* A port, or a range such as 8000-8100, as a struct sl_port_range. */
+int sl_config_read_ports(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			 void *object);
+
 #endif

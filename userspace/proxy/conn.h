@@ -106,8 +106,10 @@ struct sl_exchange {
 	struct sl_policy_state policy;
 	const char *engine; /* who carries it, or carried it last; static */
 	uint64_t tunnel_us;
+	uint64_t spliced_us; /* when an engine beyond the floor took it; 0: none did */
 	uint64_t quiet_since_ms;
 	uint64_t counted[2]; /* bytes by side that are in the statistics already */
+	uint64_t messages;   /* of both sides, at the last look: the tunnel's pulse */
 	uint64_t early[2];   /* of those to come, what was counted as read before the tunnel */
 	bool locals_known;
 	struct sl_addr local[2]; /* our ends: the streams may go before the tunnel does */
@@ -191,6 +193,8 @@ void sl_reverse_connect(struct sl_conn *c);
 
 /* Statistics and access log of a finished exchange. */
 void sl_exchange_record(struct sl_exchange *x);
+/* CLOCK_REALTIME. */
+uint64_t sl_wall_us(void);
 
 /* Puts sluice's own response into c->out and goes to SL_CONN_REPLY; x may be NULL. extra: whole field
  * lines, or NULL. text: body, or NULL for the status's reason. */
@@ -208,6 +212,8 @@ void sl_tunnel_open(struct sl_conn *c);
 void sl_tunnel_prepare(struct sl_conn *c, struct sl_connect_options *o);
 /* The tunnel's timer: silence, statistics. */
 void sl_tunnel_tick(struct sl_conn *c);
+/* How often a tunnel is looked at, by its timeout. */
+uint64_t sl_tunnel_tick_ms(uint32_t timeout_ms);
 void sl_tunnel_abort(struct sl_conn *c, const char *reason);
 void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret);
 

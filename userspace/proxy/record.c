@@ -17,7 +17,7 @@ static void count_class(struct sl_stats *s, unsigned status)
 		sl_count(s->responses_2xx_total, 1);
 }
 
-static uint64_t wall_us(void)
+uint64_t sl_wall_us(void)
 {
 	struct timespec ts;
 
@@ -30,7 +30,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 	struct sl_conn *c = x->conn;
 	struct sl_worker *w = c->worker;
 	const struct sl_access_record r = {
-		.start_us = wall_us() - duration_us,
+		.start_us = sl_wall_us() - duration_us,
 		.duration_us = duration_us,
 		.connect_us = x->connect_us,
 		.first_byte_us = x->first_byte_us,

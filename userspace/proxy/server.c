@@ -162,12 +162,17 @@ static void reopen_logs(void *owner)
 
 /* --- drain --- */
 
+/* With adopted tunnels, which have no connection of this process. */
 static uint64_t active_connections(const struct server *s)
 {
 	uint64_t n = 0;
 
-	for (uint32_t i = 0; i < s->n_workers; i++)
-		n += __atomic_load_n(&s->worker[i]->stats.connections_active, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < s->n_workers; i++) {
+		const struct sl_stats *stats = &s->worker[i]->stats;
+
+		n += __atomic_load_n(&stats->connections_active, __ATOMIC_RELAXED) +
+		     __atomic_load_n(&stats->tunnels_adopted, __ATOMIC_RELAXED);
+	}
 	return n;
 }
 

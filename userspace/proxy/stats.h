@@ -53,6 +53,7 @@
 	X(connections_active, "Client connections now")                                         \
 	X(connections_idle, "Client connections now without a request")                         \
 	X(tunnels_active, "Tunnels now")                                                        \
+	X(tunnels_adopted, "Of these, taken over from an earlier process")                      \
 	X(upstream_idle, "Pooled idle upstream connections now")                                \
 	X(own_bytes, "Bytes of sluice's own memory for connections and buffers (slabs)")        \
 	X(idle_connection_bytes, "Bytes of sluice's own memory for one idle client connection") \
@@ -62,7 +63,9 @@
 	X(request_duration, "From the request head's first byte to the response's last") \
 	X(first_byte, "From the request sent to the response head")                      \
 	X(connect_duration, "Upstream connect, names included")                          \
-	X(tunnel_duration, "Lifetime of tunnels")
+	X(tunnel_duration, "Lifetime of tunnels")                                        \
+	X(splice_delay, "From a tunnel's request to its splice")                         \
+	X(spliced_duration, "Lifetime of spliced tunnels, from the splice on")
 
 struct sl_stats {
 #define X(name, help) uint64_t name;

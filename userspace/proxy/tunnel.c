@@ -12,11 +12,9 @@
 #define TICK_MAX_MS 5000
 #define TICK_MIN_MS 20
 
-static uint64_t tick_ms(const struct sl_conn *c)
+uint64_t sl_tunnel_tick_ms(uint32_t timeout_ms)
 {
-	uint64_t quarter = c->worker->shared->config->timeouts.tunnel / 4;
-
-	return sl_min(sl_max(quarter, (uint64_t)TICK_MIN_MS), (uint64_t)TICK_MAX_MS);
+	return sl_min(sl_max(timeout_ms / 4, (uint32_t)TICK_MIN_MS), (uint32_t)TICK_MAX_MS);
 }
 
 /* What of the next n bytes was not counted when it was read behind a head. */
@@ -28,14 +26,19 @@ static uint64_t not_early(struct sl_exchange *x, enum sl_side from, uint64_t n)
 	return n - early;
 }
 
-/* Brings the statistics up to date; true if bytes moved since the last time. */
+/* Brings the statistics up to date; true if anything moved since the last time: of a spliced pair also
+ * packets without bytes, such as keepalives. */
 static bool account(struct sl_exchange *x)
 {
 	struct sl_stats *stats = &x->conn->worker->stats;
-	uint64_t up, down;
+	uint64_t up, down, messages;
+	bool moved;
 
 	if (x->pair.engine)
 		x->pair.engine->ops->count(&x->pair);
+	messages = x->pair.from[SL_CLIENT].messages + x->pair.from[SL_UPSTREAM].messages;
+	moved = messages != x->messages;
+	x->messages = messages;
 	up = x->pair.from[SL_CLIENT].bytes - x->counted[SL_CLIENT];
 	down = x->pair.from[SL_UPSTREAM].bytes - x->counted[SL_UPSTREAM];
 	x->counted[SL_CLIENT] += up;
@@ -44,7 +47,7 @@ static bool account(struct sl_exchange *x)
 	sl_count(stats->upstream_bytes_out_total, up);
 	sl_count(stats->upstream_bytes_in_total, not_early(x, SL_UPSTREAM, down));
 	sl_count(stats->client_bytes_out_total, down);
-	return up || down;
+	return moved;
 }
 
 static void end_tunnel(struct sl_conn *c, const char *reason)
@@ -59,6 +62,9 @@ static void end_tunnel(struct sl_conn *c, const char *reason)
 	sl_list_del(&x->flow);
 	sl_count(w->stats.tunnels_active, -1);
 	sl_histogram_add(&w->stats.tunnel_duration, sl_loop_now_us(w->loop) - x->tunnel_us);
+	if (x->spliced_us)
+		sl_histogram_add(&w->stats.spliced_duration,
+				 sl_loop_now_us(w->loop) - x->spliced_us);
 	sl_conn_close(c, SL_CLOSE_RESET); /* streams are left only if no engine took them */
 }
 
@@ -116,7 +122,7 @@ static void arm(struct sl_conn *c)
 	uint64_t now = sl_loop_now_ms(c->worker->loop);
 	uint64_t next = sl_max(c->x->policy.next_ms, now + 1) - now;
 
-	sl_conn_arm(c, sl_min(tick_ms(c), next));
+	sl_conn_arm(c, sl_min(sl_tunnel_tick_ms(c->worker->shared->config->timeouts.tunnel), next));
 }
 
 static void hand_over(struct sl_conn *c)
@@ -179,6 +185,19 @@ static void note_locals(struct sl_exchange *x)
 			x->local[side] = x->pair.stream[side]->local;
 }
 
+/* For good: no engine beyond the floor gives a pair back on its own. */
+static void note_splice(struct sl_conn *c)
+{
+	struct sl_worker *w = c->worker;
+	struct sl_exchange *x = c->x;
+
+	x->engine = x->pair.engine->ops->name;
+	if (x->spliced_us || x->pair.engine == w->engines.engine[0])
+		return;
+	x->spliced_us = sl_loop_now_us(w->loop);
+	sl_histogram_add(&w->stats.splice_delay, x->spliced_us - c->head_us);
+}
+
 /* Perhaps another engine now. */
 static void review(struct sl_conn *c, uint64_t now)
 {
@@ -193,7 +212,7 @@ static void review(struct sl_conn *c, uint64_t now)
 	}
 	if (c->state != SL_CONN_TUNNEL)
 		return;
-	x->engine = x->pair.engine->ops->name;
+	note_splice(c);
 	note_locals(x);
 	arm(c);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/adopted.h"
 #include "proxy/conn.h"
 
 #define BACKLOG	     4096
@@ -37,7 +38,8 @@ static void count_memory(struct sl_worker *w)
 
 	__atomic_store_n(&w->stats.own_bytes,
 			 sl_slab_bytes(&w->conns) + sl_slab_bytes(&w->exchanges) +
-				 sl_slab_bytes(&w->buffers.slab) + streams,
+				 sl_slab_bytes(&w->adopted_slab) + sl_slab_bytes(&w->buffers.slab) +
+				 streams,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.buffers_in_use, w->buffers.slab.used, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.idle_connection_bytes,
@@ -77,6 +79,8 @@ static void init_memory(struct sl_worker *w)
 	};
 	sl_list_init(&w->all_conns);
 	sl_list_init(&w->tunnels);
+	sl_list_init(&w->adopted);
+	sl_slab_init(&w->adopted_slab, "adopted tunnels", sl_adopted_size(), UINT32_MAX);
 }
 
 static int create_engines(struct sl_worker *w)
@@ -85,6 +89,10 @@ static int create_engines(struct sl_worker *w)
 		.loop = w->loop,
 		.buffers = &w->buffers,
 		.pairs = most_conns(w->shared),
+		.index = w->index,
+		.instances = w->shared->n_workers,
+		.adopt = sl_adopted_new,
+		.owner = w,
 	};
 	int r;
 
@@ -258,6 +266,7 @@ void sl_worker_abort(struct sl_worker *w)
 	w->stopping = true;
 	while (!sl_list_empty(&w->all_conns))
 		sl_conn_abort(sl_list_entry(w->all_conns.next, struct sl_conn, node), "stopped");
+	sl_adopted_end_all(w);
 }
 
 /* In the caller's thread, after the worker's has ended. */
@@ -290,6 +299,7 @@ void sl_worker_free(struct sl_worker *w)
 	sl_buf_pool_destroy(&w->buffers);
 	sl_slab_destroy(&w->conns);
 	sl_slab_destroy(&w->exchanges);
+	sl_slab_destroy(&w->adopted_slab);
 	for (size_t i = 0; w->balancers && i < w->shared->upstreams->n; i++)
 		sl_balancer_destroy(&w->balancers[i]);
 	free(w->balancers);
@@ -346,10 +356,11 @@ uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,
 	uint32_t n = 0;
 
 	sl_list_for_each (pos, &w->tunnels) {
-		if (n++ >= max)
-			break;
+		if (n == max)
+			return n;
 		sl_tunnel_info(sl_list_entry(pos, struct sl_exchange, flow), &info);
 		each(arg, &info);
+		n++;
 	}
-	return n;
+	return n + sl_adopted_flows(w, max - n, each, arg);
 }

@@ -74,6 +74,8 @@ struct sl_worker {
 	struct sl_listener *listeners;
 	struct sl_list all_conns;
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
+	struct sl_list adopted; /* adopted.c */
+	struct sl_slab adopted_slab;
 	uint64_t next_id;
 	bool draining;
 	bool stopping; /* spliced pairs are left to the kernel */

@@ -82,10 +82,24 @@ struct sl_engine_report {
 	char reason[160]; /* what is missing, or what was tested; one line */
 };
 
+/* A pair that an earlier process left, and that goes on without sockets. By enum sl_side. */
+struct sl_left_pair {
+	const char *engine; /* its name; static */
+	struct sl_addr peer[2], local[2];
+	struct sl_pair_count from[2]; /* since it left its sockets */
+	uint64_t age_ms;	      /* the same */
+};
+
 struct sl_engine_options {
 	struct sl_loop *loop;
 	struct sl_buf_pool *buffers;
-	uint32_t pairs; /* most pairs at once */
+	uint32_t pairs;	    /* most pairs at once */
+	uint32_t index;	    /* of this instance, */
+	uint32_t instances; /* of so many */
+	/* Called in create() for each pair that was left. The owner's pair, with on_end and owner set:
+	 * the engine carries it when create() returns. NULL: it is left alone. May be NULL itself. */
+	struct sl_pair *(*adopt)(void *owner, const struct sl_left_pair *left);
+	void *owner;
 };
 
 struct sl_engine_ops {

@@ -2,191 +2,115 @@
 /* The packet engine: a pair that is quiet leaves its sockets, and from then on a BPF program rewrites
  * its packets (docs/engines.md).
  *
- * A pair is prepared (one watched slot for each address that is tried), then joined: the slot is armed,
- * and if the kernel finds it quiet at this very moment it is spliced. Its sockets stay for GRACE_MS,
- * because a packet may be on its way to them, and are closed silently then. A busy pair is not waited
- * for: it goes back, and comes again.
+ * A pair is prepared (packet_prepare.c), then joined: its slot is armed, and if the kernel finds it quiet
+ * at this very moment it is spliced. Its sockets stay for GRACE_MS, because a packet may be on its way
+ * to them, and are closed silently then. A busy pair is not waited for: it goes back, and comes again.
  *
  * Invariants:
  * - Until the kernel says ACTIVE nothing of the pair has changed.
  * - Bytes in a receive queue after that would be lost: both ends are reset, and it is counted.
  *
- * There is no way back (part). Several instances share packet_slots.c. */
+ * There is no way back (part). */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/slab.h"
 #include "base/util.h"
 #include "splice/packet.h"
 #include "splice/pins.h"
 
-#define GRACE_MS     20
-#define ATTEMPTS_MAX 8
+#define GRACE_MS 20
 
-struct packet_engine {
-	struct sl_engine base;
-	struct sl_packet_inbox inbox;
-	struct sl_slab pairs;
-	struct sl_engine_totals totals;
-};
-
-/* A connection to the upstream that is tried: how it can be told apart, and its slot. */
-struct attempt {
-	struct sl_addr local, peer;
-	uint32_t slot;
-};
-
-struct packet_pair {
-	struct packet_engine *engine;
-	struct sl_pair *pair; /* once joined */
-	const char *reason;   /* why preparing failed; static */
-	struct attempt attempt[ATTEMPTS_MAX];
-	unsigned attempts;
-	uint32_t slot; /* once joined */
-	int fd[2];     /* while the streams are there */
-	struct sl_pair_count before[2];
-	struct sl_timer grace;
-	struct sl_task end; /* found ended by count() */
-	enum sl_pair_end why;
-};
-
-static struct packet_engine *to_packet(struct sl_engine *e)
+static struct sl_packet_engine *to_packet(struct sl_engine *e)
 {
-	return sl_container_of(e, struct packet_engine, base);
-}
-
-/* --- preparing --- */
-
-static void release_attempts(struct packet_pair *k)
-{
-	while (k->attempts)
-		sl_packet_release(k->attempt[--k->attempts].slot);
-}
-
-/* The address that the kernel will connect from: it has to be known before. */
-static int find_source(const struct sl_addr *peer, struct sl_addr *ret)
-{
-	_sl_close_ int fd = socket(peer->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(*ret);
-
-	if (fd < 0 || connect(fd, &peer->sa, sl_addr_len(peer)) < 0)
-		return -errno;
-	return getsockname(fd, &ret->sa, &len) < 0 ? -errno : 0;
-}
-
-static int watch(struct packet_pair *k, const struct sl_endpoint *client, struct attempt *a)
-{
-	struct sl_control_leg leg[2] = {0};
-	int r = find_source(&a->peer, &a->local);
-
-	if (r)
-		return r;
-	sl_packet_set_peer(&leg[SL_CLIENT], &client->peer);
-	sl_packet_set_local(&leg[SL_CLIENT], &client->local);
-	sl_packet_set_peer(&leg[SL_UPSTREAM], &a->peer);
-	sl_packet_set_local(&leg[SL_UPSTREAM], &a->local);
-	r = sl_packet_watch(&k->engine->inbox, k, leg, &a->slot);
-	if (!r)
-		sl_addr_set_port(&a->local, ntohs(leg[SL_UPSTREAM].local_port));
-	return r;
-}
-
-static int prepare_attempt(struct packet_pair *k, struct sl_stream *client,
-			   struct sl_connect_options *o)
-{
-	struct attempt a = {.peer = o->addr};
-	struct sl_endpoint e;
-	int r = client->ops->endpoint(client, &e);
-
-	if (r)
-		return r;
-	if (e.fd < 0 || e.peer.family != o->addr.family) {
-		k->reason = sl_refusal_text(SL_REFUSE_FAMILIES);
-		return -EOPNOTSUPP;
-	}
-	k->reason = "no slot or port is free";
-	if (k->attempts == ATTEMPTS_MAX)
-		return -ENOSPC;
-	r = watch(k, &e, &a);
-	if (r)
-		return r;
-	k->attempt[k->attempts++] = a;
-	o->source = a.local;
-	o->mss = SL_SPLICE_MSS;
-	o->window_clamp = SL_SPLICE_WINDOW_CLAMP;
-	return 0;
+	return sl_container_of(e, struct sl_packet_engine, base);
 }
 
 static void grace_over(struct sl_timer *t);
 static void found_ended(struct sl_task *t);
 
-static int packet_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o)
+struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t slot)
 {
-	struct packet_engine *e = to_packet(engine);
-	struct packet_pair *k = p->prepared;
+	struct sl_packet_pair *k = sl_slab_get(&e->pairs);
 
-	if (!k) {
-		k = sl_slab_get(&e->pairs);
-		if (!k)
-			return -ENOSPC;
-		k->engine = e;
-		sl_timer_init(&k->grace, grace_over);
-		sl_task_init(&k->end, found_ended);
-		p->prepared = k;
-	}
-	return prepare_attempt(k, p->stream[SL_CLIENT], o);
+	if (!k)
+		return NULL;
+	k->engine = e;
+	k->slot = slot;
+	k->fd[0] = k->fd[1] = -1;
+	sl_timer_init(&k->grace, grace_over);
+	sl_task_init(&k->end, found_ended);
+	return k;
 }
 
-/* --- the end --- */
-
-static void free_pair(struct packet_pair *k)
+void sl_packet_pair_free(struct sl_packet_pair *k)
 {
-	struct packet_engine *e = k->engine;
+	struct sl_packet_engine *e = k->engine;
 
-	release_attempts(k);
 	sl_loop_disarm(e->base.options.loop, &k->grace);
 	sl_loop_cancel(&k->end);
 	sl_slab_put(&e->pairs, k);
 }
 
-static void close_streams(struct sl_pair *p, enum sl_close_how how)
+void sl_packet_pair_start(struct sl_packet_pair *k, struct sl_pair *p)
 {
-	struct packet_pair *k = p->carried;
+	struct sl_packet_engine *e = k->engine;
 
+	k->pair = p;
+	p->engine = &e->base;
+	p->carried = k;
+	e->totals.joined++;
+	e->totals.active++;
+}
+
+/* --- the end --- */
+
+/* They are in repair mode: nothing goes out. */
+static void close_streams(struct sl_pair *p)
+{
 	for (int side = 0; side < 2; side++) {
-		if (!p->stream[side])
-			continue;
-		if (how != SL_CLOSE_SILENT)
-			sl_packet_resume(k->fd[side]);
-		p->stream[side]->ops->close(p->stream[side], how);
-		p->stream[side] = NULL;
+		struct sl_stream *s = SL_TAKE_PTR(p->stream[side]);
+
+		if (s)
+			s->ops->close(s, SL_CLOSE_SILENT);
 	}
 }
 
 /* Takes the pair off the engine. Its slot has been taken care of. */
-static void detach(struct packet_pair *k)
+static void detach(struct sl_packet_pair *k)
 {
 	struct sl_pair *p = k->pair;
 
 	p->engine = NULL;
 	p->carried = NULL;
 	k->engine->totals.active--;
-	free_pair(k);
+	sl_packet_pair_free(k);
 }
 
 static void packet_count(struct sl_pair *p);
 
-static void end_pair(struct packet_pair *k, enum sl_pair_end why)
+/* The pair is DEAD. Its sockets, if they are still there, don't know the numbers any more. */
+static void reset_ends(struct sl_packet_pair *k)
+{
+	struct sl_flow_pair pair;
+	int r = sl_packet_read(k->slot, &pair);
+
+	close_streams(k->pair);
+	if (!r)
+		sl_packet_reset_peers(&pair);
+	sl_packet_release(k->slot);
+}
+
+static void end_pair(struct sl_packet_pair *k, enum sl_pair_end why)
 {
 	struct sl_pair *p = k->pair;
 
 	packet_count(p);
-	close_streams(p, why == SL_PAIR_FAILED ? SL_CLOSE_RESET : SL_CLOSE_SILENT);
+	close_streams(p);
 	if (why == SL_PAIR_FAILED)
-		sl_packet_release(k->slot);
+		reset_ends(k);
 	else
 		sl_packet_release_later(k->slot);
 	detach(k);
@@ -196,13 +120,13 @@ static void end_pair(struct packet_pair *k, enum sl_pair_end why)
 
 static void found_ended(struct sl_task *t)
 {
-	struct packet_pair *k = sl_container_of(t, struct packet_pair, end);
+	struct sl_packet_pair *k = sl_container_of(t, struct sl_packet_pair, end);
 
 	end_pair(k, k->why);
 }
 
 /* A check failed after the flip: neither end may believe that all is well. */
-static void fail(struct packet_pair *k)
+static void fail(struct sl_packet_pair *k)
 {
 	struct sl_control c = {.op = SL_CONTROL_FAIL};
 
@@ -210,24 +134,24 @@ static void fail(struct packet_pair *k)
 	end_pair(k, SL_PAIR_FAILED);
 }
 
-static bool lost_bytes(const struct packet_pair *k)
+static bool lost_bytes(const struct sl_packet_pair *k)
 {
 	return sl_packet_has_unread(k->fd[SL_CLIENT]) || sl_packet_has_unread(k->fd[SL_UPSTREAM]);
 }
 
 static void grace_over(struct sl_timer *t)
 {
-	struct packet_pair *k = sl_container_of(t, struct packet_pair, grace);
+	struct sl_packet_pair *k = sl_container_of(t, struct sl_packet_pair, grace);
 
 	if (lost_bytes(k))
 		fail(k);
 	else
-		close_streams(k->pair, SL_CLOSE_SILENT);
+		close_streams(k->pair);
 }
 
 static void grace_event(struct sl_stream *s, unsigned events)
 {
-	struct packet_pair *k = s->owner;
+	struct sl_packet_pair *k = s->owner;
 
 	if (lost_bytes(k))
 		fail(k);
@@ -235,7 +159,7 @@ static void grace_event(struct sl_stream *s, unsigned events)
 
 static void pair_event(void *pair, const struct sl_event *event)
 {
-	struct packet_pair *k = pair;
+	struct sl_packet_pair *k = pair;
 
 	if (!k->pair)
 		return;
@@ -248,24 +172,6 @@ static void pair_event(void *pair, const struct sl_event *event)
 }
 
 /* --- joining --- */
-
-/* Keeps the attempt that was connected, as the only one. */
-static int choose_attempt(struct packet_pair *k, const struct sl_stream *upstream)
-{
-	for (unsigned i = 0; i < k->attempts; i++) {
-		struct attempt a = k->attempt[i];
-
-		if (!sl_addr_eq(&a.local, &upstream->local) ||
-		    !sl_addr_eq(&a.peer, &upstream->peer))
-			continue;
-		k->attempt[i] = k->attempt[--k->attempts];
-		release_attempts(k);
-		k->attempt[0] = a;
-		k->attempts = 1;
-		return 0;
-	}
-	return -EOPNOTSUPP;
-}
 
 /* How packets get to the peers: up the stack if both are on this host. */
 static int choose_outputs(uint32_t slot, struct sl_control_leg leg[2], const char **ret_reason)
@@ -291,7 +197,7 @@ static int choose_outputs(uint32_t slot, struct sl_control_leg leg[2], const cha
 	return -EOPNOTSUPP;
 }
 
-static int sample(struct packet_pair *k, struct sl_pair *p, struct sl_control_leg leg[2],
+static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control_leg leg[2],
 		  const char **ret_reason)
 {
 	struct sl_packet_socket s[2];
@@ -327,26 +233,25 @@ static int disarm(uint32_t slot, const char **ret_reason)
 	return r || c.ret ? -EOPNOTSUPP : -EAGAIN;
 }
 
-static int sample_and_arm(struct packet_pair *k, struct sl_pair *p, const char **ret_reason)
+static int sample_and_arm(struct sl_packet_pair *k, struct sl_pair *p, const char **ret_reason)
 {
 	struct sl_control c = {.op = SL_CONTROL_ARM};
-	uint32_t slot = k->attempt[0].slot;
 	int r = sample(k, p, c.leg, ret_reason);
 
 	if (!r)
-		r = choose_outputs(slot, c.leg, ret_reason);
+		r = choose_outputs(k->slot, c.leg, ret_reason);
 	if (r)
 		return r;
-	r = sl_packet_control(slot, &c);
+	r = sl_packet_control(k->slot, &c);
 	if (r || c.ret) {
 		*ret_reason = c.ret_refusal ? sl_refusal_text(c.ret_refusal)
 					    : "the control program failed";
 		return -EOPNOTSUPP;
 	}
-	return c.ret_flipped ? 0 : disarm(slot, ret_reason);
+	return c.ret_flipped ? 0 : disarm(k->slot, ret_reason);
 }
 
-static int arm(struct packet_pair *k, struct sl_pair *p, const char **ret_reason)
+static int arm(struct sl_packet_pair *k, struct sl_pair *p, const char **ret_reason)
 {
 	int r = sample_and_arm(k, p, ret_reason);
 
@@ -357,40 +262,23 @@ static int arm(struct packet_pair *k, struct sl_pair *p, const char **ret_reason
 }
 
 /* The kernel carries it. */
-static void adopt(struct packet_pair *k, struct sl_pair *p)
+static void take_over(struct sl_packet_pair *k, struct sl_pair *p)
 {
-	struct packet_engine *e = k->engine;
+	struct sl_packet_engine *e = k->engine;
 
-	k->pair = p;
-	k->slot = k->attempt[0].slot;
-	k->attempts = 0;
+	sl_packet_take_slot(p);
+	sl_packet_own(&e->inbox, k->slot, k);
 	for (int side = 0; side < 2; side++) {
 		k->before[side] = p->from[side];
 		p->stream[side]->on_event = grace_event;
 		p->stream[side]->owner = k;
 	}
-	p->prepared = NULL;
-	p->engine = &e->base;
-	p->carried = k;
-	e->totals.joined++;
-	e->totals.active++;
+	sl_packet_pair_start(k, p);
 	sl_loop_arm(e->base.options.loop, &k->grace, GRACE_MS);
 }
 
-static void packet_forget(struct sl_engine *engine, struct sl_pair *p);
-
-static int try_join(struct sl_pair *p, const char **ret_reason)
+static int check_pair(const struct sl_pair *p, const char **ret_reason)
 {
-	struct packet_pair *k = p->prepared;
-
-	if (!k) {
-		*ret_reason = "not prepared: the engine is full";
-		return -EOPNOTSUPP;
-	}
-	if (choose_attempt(k, p->stream[SL_UPSTREAM])) {
-		*ret_reason = k->reason;
-		return -EOPNOTSUPP;
-	}
 	if (p->input_ended[SL_CLIENT] || p->input_ended[SL_UPSTREAM]) {
 		*ret_reason = sl_refusal_text(SL_REFUSE_ENDED);
 		return -EOPNOTSUPP;
@@ -399,21 +287,41 @@ static int try_join(struct sl_pair *p, const char **ret_reason)
 		*ret_reason = "busy: bytes wait to be written";
 		return -EAGAIN;
 	}
-	return arm(k, p, ret_reason);
+	return 0;
+}
+
+static int try_join(struct sl_packet_engine *e, struct sl_pair *p, const char **ret_reason)
+{
+	struct sl_packet_pair *k;
+	uint32_t slot;
+	int r;
+
+	*ret_reason = "not prepared: the engine is full";
+	if (!p->prepared)
+		return -EOPNOTSUPP;
+	r = sl_packet_choose(p, &slot, ret_reason);
+	if (!r)
+		r = check_pair(p, ret_reason);
+	if (r)
+		return r;
+	k = sl_packet_pair_new(e, slot);
+	if (!k)
+		return -ENOSPC;
+	r = arm(k, p, ret_reason);
+	if (r)
+		sl_packet_pair_free(k);
+	else
+		take_over(k, p);
+	return r;
 }
 
 static int packet_join(struct sl_engine *engine, struct sl_pair *p, const char **ret_reason)
 {
-	struct packet_pair *k = p->prepared;
-	int r = try_join(p, ret_reason);
+	int r = try_join(to_packet(engine), p, ret_reason);
 
-	if (!r) {
-		adopt(k, p);
-		return 0;
-	}
 	if (r == -EOPNOTSUPP) {
 		to_packet(engine)->totals.refused++;
-		packet_forget(engine, p);
+		sl_packet_unprepare(p);
 	}
 	return r;
 }
@@ -433,7 +341,7 @@ static void packet_probe(struct sl_engine_report *ret)
 
 static int packet_create(const struct sl_engine_options *o, struct sl_engine **ret)
 {
-	struct packet_engine *e;
+	struct sl_packet_engine *e;
 	const char *unused;
 	int r = sl_packet_open(&unused);
 
@@ -443,10 +351,12 @@ static int packet_create(const struct sl_engine_options *o, struct sl_engine **r
 	if (!e)
 		return -ENOMEM;
 	e->base = (struct sl_engine){.ops = &sl_packet_engine, .options = *o};
-	sl_slab_init(&e->pairs, "spliced pairs", sizeof(struct packet_pair), o->pairs);
+	sl_slab_init(&e->prepared, "prepared pairs", sl_packet_prepared_size(), o->pairs);
+	sl_slab_init(&e->pairs, "spliced pairs", sizeof(struct sl_packet_pair), sl_packet_slots());
 	e->inbox.loop = o->loop;
 	e->inbox.on_event = pair_event;
 	sl_packet_register(&e->inbox);
+	sl_packet_adopt(e);
 	*ret = &e->base;
 	return 0;
 }
@@ -456,6 +366,7 @@ static void packet_destroy(struct sl_engine *engine)
 	if (!engine)
 		return;
 	sl_packet_unregister(&to_packet(engine)->inbox);
+	sl_slab_destroy(&to_packet(engine)->prepared);
 	sl_slab_destroy(&to_packet(engine)->pairs);
 	free(to_packet(engine));
 }
@@ -463,10 +374,9 @@ static void packet_destroy(struct sl_engine *engine)
 /* A pair that is still spliced is left to the kernel. */
 static void packet_forget(struct sl_engine *engine, struct sl_pair *p)
 {
-	if (p->prepared)
-		free_pair(SL_TAKE_PTR(p->prepared));
+	sl_packet_unprepare(p);
 	if (p->engine == engine) {
-		struct packet_pair *k = p->carried;
+		struct sl_packet_pair *k = p->carried;
 
 		sl_packet_abandon(k->slot);
 		detach(k);
@@ -478,21 +388,19 @@ static int packet_part(struct sl_pair *p)
 	return -EOPNOTSUPP;
 }
 
-/* The peers of a pair without sockets learn it by the answer to their next packet. */
 static void packet_abort(struct sl_pair *p)
 {
 	struct sl_control c = {.op = SL_CONTROL_KILL};
-	struct packet_pair *k = p->carried;
+	struct sl_packet_pair *k = p->carried;
 
 	packet_count(p);
 	sl_packet_control(k->slot, &c);
-	close_streams(p, SL_CLOSE_RESET);
-	sl_packet_release(k->slot);
+	reset_ends(k);
 	detach(k);
 	p->end = SL_PAIR_FAILED;
 }
 
-static void count_side(struct packet_pair *k, int side, const struct sl_leg *leg)
+static void count_side(struct sl_packet_pair *k, int side, const struct sl_leg *leg)
 {
 	struct sl_pair_count *from = &k->pair->from[side];
 	uint64_t bytes = k->before[side].bytes + leg->bytes;
@@ -503,7 +411,7 @@ static void count_side(struct packet_pair *k, int side, const struct sl_leg *leg
 }
 
 /* Events can be lost; the state can't. */
-static void note_state(struct packet_pair *k, const struct sl_flow_pair *pair)
+static void note_state(struct sl_packet_pair *k, const struct sl_flow_pair *pair)
 {
 	if (pair->state != SL_FLOW_CLOSED && pair->state != SL_FLOW_DEAD)
 		return;
@@ -519,7 +427,7 @@ static void note_state(struct packet_pair *k, const struct sl_flow_pair *pair)
 
 static void packet_count(struct sl_pair *p)
 {
-	struct packet_pair *k = p->carried;
+	struct sl_packet_pair *k = p->carried;
 	struct sl_flow_pair pair;
 
 	if (sl_packet_read(k->slot, &pair))
@@ -531,7 +439,7 @@ static void packet_count(struct sl_pair *p)
 
 static void packet_totals(const struct sl_engine *e, struct sl_engine_totals *ret)
 {
-	const struct packet_engine *k = sl_container_of(e, struct packet_engine, base);
+	const struct sl_packet_engine *k = sl_container_of(e, struct sl_packet_engine, base);
 
 	ret->joined = __atomic_load_n(&k->totals.joined, __ATOMIC_RELAXED);
 	ret->refused = __atomic_load_n(&k->totals.refused, __ATOMIC_RELAXED);
@@ -547,7 +455,7 @@ const struct sl_engine_ops sl_packet_engine = {
 	.probe = packet_probe,
 	.create = packet_create,
 	.destroy = packet_destroy,
-	.prepare = packet_prepare,
+	.prepare = sl_packet_prepare,
 	.forget = packet_forget,
 	.join = packet_join,
 	.part = packet_part,

@@ -2,8 +2,17 @@
 #ifndef SLUICE_SPLICE_PACKET_H
 #define SLUICE_SPLICE_PACKET_H
 
-/* The parts of the packet engine (packet.c), not for others. packet_slots.c is what the workers'
- * instances share: pinned programs and maps, slots, ports, events. packet_state.c reads a socket. */
+/* The parts of the packet engine, not for others (they use packet_config.h and engine.h):
+ *
+ * packet.c          the engine's operations: joining, the grace, the end
+ * packet_prepare.c  before the upstream connects: source address and port, a watched slot
+ * packet_adopt.c    pairs that an earlier process left
+ * packet_reset.c    tells the peers of a pair without sockets that it is over
+ * packet_state.c    reads a socket
+ * packet_addr.c     addresses as the maps hold them
+ *
+ * What the workers' instances share (packet_shared.h): packet_open.c opens the pinned programs and maps,
+ * packet_slots.c has slots and ports, packet_events.c events and the scan for lost ones. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +21,7 @@
 
 #include "base/addr.h"
 #include "base/loop.h"
+#include "base/slab.h"
 #include "splice/engine.h"
 
 #define SL_PACKET_INBOX 1024
@@ -19,12 +29,12 @@
 /* Where an instance gets its events; one per worker. */
 struct sl_packet_inbox {
 	struct sl_loop *loop;
-	/* In the worker's thread. pair: what was given to sl_packet_watch(). */
+	/* In the worker's thread. pair: what was given to sl_packet_own(). */
 	void (*on_event)(void *pair, const struct sl_event *event);
-	/* The rest is packet_slots.c's. */
+	/* The rest is packet_events.c's. */
 	struct sl_task task;
 	bool posted;
-	uint32_t n; /* what finds no room is lost: the owner sees the state when it counts */
+	uint32_t n; /* what finds no room is lost, and found again by the scan */
 	struct sl_event event[SL_PACKET_INBOX];
 };
 
@@ -33,19 +43,25 @@ struct sl_packet_inbox {
 int sl_packet_open(const char **ret_reason);
 /* sl_packet_open() was successful. The first one to register also reads the events of all. */
 void sl_packet_register(struct sl_packet_inbox *inbox);
-/* After the last one all slots that cool down are released. */
+/* After the last one all is closed but the pins. */
 void sl_packet_unregister(struct sl_packet_inbox *inbox);
 
 /* Takes a slot and a source port, written to leg[1].local_port, and starts to watch. -ENOSPC: no
  * slot or port is free; or as SL_CONTROL_WATCH. */
-int sl_packet_watch(struct sl_packet_inbox *inbox, void *pair, struct sl_control_leg leg[2],
+int sl_packet_watch(struct sl_packet_inbox *inbox, struct sl_control_leg leg[2],
 		    uint32_t *ret_slot);
+/* The slot's pair is spliced, and `pair` is told what happens to it. The slot was watched, or left by
+ * an earlier process; false if it is neither. */
+bool sl_packet_own(struct sl_packet_inbox *inbox, uint32_t slot, void *pair);
 /* Stops to watch, or forgets a dead pair; the slot is free. */
 void sl_packet_release(uint32_t slot);
-/* The same, a minute later: late packets of a closed pair are still translated (TIME_WAIT). */
+/* The same after the configured time_wait: late packets of a closed pair are still translated. */
 void sl_packet_release_later(uint32_t slot);
 /* Leaves a pair to the kernel. */
 void sl_packet_abandon(uint32_t slot);
+/* How many slots there are; and whether a slot's pair was left by an earlier process. */
+uint32_t sl_packet_slots(void);
+bool sl_packet_is_left(uint32_t slot);
 
 /* Fills in pair and generation, and runs the control program. 0 with the answer in c->ret, or -errno of
  * the call itself. */
@@ -55,9 +71,14 @@ int sl_packet_read(uint32_t slot, struct sl_flow_pair *ret);
 /* Whether it is this network namespace's loopback device. */
 bool sl_packet_is_loopback(uint32_t ifindex);
 
-/* IPv4 as IPv4-mapped. */
+/* --- packet_addr.c --- */
+
 void sl_packet_set_peer(struct sl_control_leg *l, const struct sl_addr *a);
 void sl_packet_set_local(struct sl_control_leg *l, const struct sl_addr *a);
+struct sl_addr sl_packet_get_peer(const struct sl_leg *l);
+struct sl_addr sl_packet_get_local(const struct sl_leg *l);
+
+/* --- packet_state.c --- */
 
 /* What ARM must know of a socket. */
 struct sl_packet_socket {
@@ -68,13 +89,66 @@ struct sl_packet_socket {
 };
 
 /* Sends the ACK that the socket delays, then reads its state into *ret_leg. 0, or -errno if the stream
- * is broken or has no socket. 11 system calls. Afterwards the socket is in repair mode: if this process
- * dies, it says nothing to its peer. */
+ * is broken or has no socket. Afterwards the socket is in repair mode: if this process dies, it says
+ * nothing to its peer. */
 int sl_packet_sample(struct sl_stream *s, struct sl_packet_socket *ret,
 		     struct sl_control_leg *ret_leg);
 /* Leaves repair mode. */
 void sl_packet_resume(int fd);
 /* Whether bytes wait in the socket's receive queue. */
 bool sl_packet_has_unread(int fd);
+
+/* --- packet_reset.c --- */
+
+/* Sends an RST to both peers, from the proxy's addresses. The pair is DEAD or its slot is released, and
+ * the proxy's sockets are closed. 0, or the first -errno; the peers then learn it by the answer to their
+ * next packet. 12 system calls for each. */
+int sl_packet_reset_peers(const struct sl_flow_pair *pair);
+
+/* --- the engine's own objects --- */
+
+struct sl_packet_engine {
+	struct sl_engine base;
+	struct sl_packet_inbox inbox;
+	struct sl_slab prepared, pairs;
+	struct sl_engine_totals totals;
+};
+
+/* A spliced pair. */
+struct sl_packet_pair {
+	struct sl_packet_engine *engine;
+	struct sl_pair *pair;
+	uint32_t slot;
+	int fd[2]; /* while the streams are there */
+	struct sl_pair_count before[2];
+	struct sl_timer grace;
+	struct sl_task end; /* found ended by count() */
+	enum sl_pair_end why;
+};
+
+/* A new one for p, carried by the engine from now on; NULL if there is no room. */
+struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t slot);
+void sl_packet_pair_start(struct sl_packet_pair *k, struct sl_pair *p);
+/* One that was not started. */
+void sl_packet_pair_free(struct sl_packet_pair *k);
+
+/* --- packet_prepare.c --- */
+
+struct sl_packet_prepared;
+
+/* sl_engine_ops.prepare. */
+int sl_packet_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o);
+/* Releases what was prepared for p. Idempotent. */
+void sl_packet_unprepare(struct sl_pair *p);
+/* The slot of the attempt that was connected; all others are released. -EOPNOTSUPP: there is none. */
+int sl_packet_choose(struct sl_pair *p, uint32_t *ret_slot, const char **ret_reason);
+/* The slot is not its any more. */
+void sl_packet_take_slot(struct sl_pair *p);
+size_t sl_packet_prepared_size(void);
+
+/* --- packet_adopt.c --- */
+
+/* Takes this instance's share of the pairs that an earlier process left. */
+void sl_packet_adopt(struct sl_packet_engine *e);
 
 #endif

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 
@@ -22,7 +23,6 @@
 #include "splice/loader.h"
 #include "splice/packet_shared.h"
 
-#define SLOTS	    65536 /* if nothing is loaded yet */
 #define PORTS_FEW   256u
 #define PORTS_BELOW 8192u
 
@@ -61,7 +61,7 @@ static int lock_folder(void)
 	return flock(sl_packet_shared.folder, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-static int choose_ports(void)
+static int find_ports(void)
 {
 	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
 	unsigned first, last;
@@ -83,52 +83,107 @@ static int choose_ports(void)
 	} else {
 		return -EADDRNOTAVAIL;
 	}
-	sl_packet_shared.port_next = sl_packet_shared.port_first;
 	return 0;
+}
+
+/* Configured, or outside the system's range. */
+static int choose_ports(void)
+{
+	const struct sl_packet_config *c = &sl_packet_shared.config;
+
+	if (!c->port_first)
+		return find_ports();
+	sl_packet_shared.port_first = c->port_first;
+	sl_packet_shared.port_last = c->port_last;
+	return 0;
+}
+
+/* A pair that was not spliced: its sockets are gone. They were in repair mode if the process died while
+ * it armed the pair, and then said nothing to their peers. */
+static void end_leftover(uint32_t i, const struct sl_flow_pair *pair)
+{
+	uint16_t both = pair->leg[0].flags & pair->leg[1].flags;
+	uint16_t either = pair->leg[0].flags | pair->leg[1].flags;
+	struct sl_control c = {.op = SL_CONTROL_DISARM, .pair = i, .generation = pair->generation};
+
+	if (pair->state == SL_FLOW_ARMED && !sl_pins_control(&sl_packet_shared.pins, &c) && c.ret) {
+		sl_packet_set_use(i, USE_LEFT); /* a packet was faster: it is spliced */
+		return;
+	}
+	sl_packet_free(i);
+	if (both & SL_LEG_SEEN && !(either & (SL_LEG_FIN | SL_LEG_RST)))
+		sl_packet_reset_peers(pair);
 }
 
 /* What is found in a slot: nobody uses it now but the packets of a pair that was left. */
 static void take_stock(uint32_t i, const struct sl_flow_pair *pair)
 {
 	sl_packet_shared.slot[i].generation = pair->generation;
+	if (pair->state != SL_FLOW_FREE)
+		sl_packet_shared.mark = i + 1;
 	switch (pair->state) {
 	case SL_FLOW_FREE:
-		sl_packet_put_free(i);
 		break;
 	case SL_FLOW_ACTIVE:
-		sl_packet_shared.slot[i].use = USE_LEFT;
+		sl_packet_set_use(i, USE_LEFT);
 		break;
 	case SL_FLOW_CLOSED:
 		sl_packet_cool(i);
+		break;
+	case SL_FLOW_WATCH:
+	case SL_FLOW_ARMED:
+		end_leftover(i, pair);
 		break;
 	default:
 		sl_packet_free(i);
 	}
 }
 
+static int allocate_slots(void)
+{
+	struct sl_packet_shared *s = &sl_packet_shared;
+
+	s->slot = calloc(s->pins.slots, sizeof(*s->slot));
+	s->scan.pairs = calloc(SL_PACKET_SCAN_BATCH, sizeof(*s->scan.pairs));
+	s->scan.keys = calloc(SL_PACKET_SCAN_BATCH, sizeof(*s->scan.keys));
+	if (!s->slot || !s->scan.pairs || !s->scan.keys)
+		return -ENOMEM;
+	memset(s->uses, 0, sizeof(s->uses));
+	s->uses[USE_FREE] = s->pins.slots;
+	s->free = s->cooling = SL_PACKET_NONE;
+	s->mark = 0;
+	return 0;
+}
+
+/* What is free is linked so that low slots come first. */
+static void link_free(void)
+{
+	sl_packet_shared.free = SL_PACKET_NONE;
+	for (uint32_t i = sl_packet_shared.pins.slots; i--;)
+		if (sl_packet_shared.slot[i].use == USE_FREE)
+			sl_packet_put_free(i);
+}
+
 static int read_slots(void)
 {
-	enum { BATCH = 1024 };
-	_sl_free_ struct sl_flow_pair *pairs = calloc(BATCH, sizeof(*pairs));
-	_sl_free_ uint32_t *keys = calloc(BATCH, sizeof(*keys));
+	struct sl_packet_shared *s = &sl_packet_shared;
 	uint32_t at = 0, seen = 0, n;
-	int r = 0;
+	int r = allocate_slots();
 
-	sl_packet_shared.slot = calloc(sl_packet_shared.pins.slots, sizeof(*sl_packet_shared.slot));
-	if (!sl_packet_shared.slot || !pairs || !keys)
-		return -ENOMEM;
-	sl_packet_shared.free = sl_packet_shared.cooling = SL_PACKET_NONE;
-	while (!r && seen < sl_packet_shared.pins.slots) {
-		n = BATCH;
-		r = bpf_map_lookup_batch(sl_packet_shared.pins.pairs, seen ? &at : NULL, &at, keys,
-					 pairs, &n, NULL);
+	if (r)
+		return r;
+	while (!r && seen < s->pins.slots) {
+		n = SL_PACKET_SCAN_BATCH;
+		r = bpf_map_lookup_batch(s->pins.pairs, seen ? &at : NULL, &at, s->scan.keys,
+					 s->scan.pairs, &n, NULL);
 		if (r && errno != ENOENT)
 			return -errno;
 		for (uint32_t i = 0; i < n; i++)
-			if (keys[i] < sl_packet_shared.pins.slots)
-				take_stock(keys[i], &pairs[i]);
+			if (s->scan.keys[i] < s->pins.slots)
+				take_stock(s->scan.keys[i], &s->scan.pairs[i]);
 		seen += n;
 	}
+	link_free();
 	return 0;
 }
 
@@ -149,7 +204,7 @@ static int fail(int r, const char *reason)
 
 int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 {
-	int r = sl_loader_load(SL_LOADER_FOLDER, SLOTS);
+	int r = sl_loader_load(SL_LOADER_FOLDER, sl_packet_shared.config.pairs);
 
 	if (r == -EPERM || r == -EACCES)
 		return fail(r, "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
@@ -171,6 +226,7 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 	r = choose_ports();
 	if (r)
 		return fail(r, "no ports are left outside net.ipv4.ip_local_port_range");
+	sl_packet_shared.port_next = sl_packet_shared.port_first;
 	r = read_slots();
 	if (r)
 		return fail(r, "the slots can't be read");

@@ -85,13 +85,14 @@ class Namespace:
         with self:
             return socket.socket(family, kind)
 
-    def connect(self, address, port, timeout=10, source=None, receive_buffer=None):
+    def connect(self, address, port, timeout=10, source=None, receive_buffer=None, client_port=0):
         s = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         s.settimeout(timeout)
         if receive_buffer:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if source:
-            s.bind((source, 0))
+        if source or client_port:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind((source or "", client_port))
         s.connect((address, port))
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Addresses as the flow maps hold them: IPv4 is written as an IPv4-mapped IPv6 address. */
+
+#include <string.h>
+
+#include "splice/packet.h"
+
+static __be16 put(__be32 out[4], const struct sl_addr *a)
+{
+	if (a->family == AF_INET6) {
+		memcpy(out, &a->in6.sin6_addr, 16);
+		return a->in6.sin6_port;
+	}
+	out[0] = out[1] = 0;
+	out[2] = htonl(0xffff);
+	out[3] = a->in.sin_addr.s_addr;
+	return a->in.sin_port;
+}
+
+/* A link-local address means something on its device alone. */
+static struct sl_addr get(const __be32 in[4], __be16 port, uint32_t ifindex)
+{
+	struct sl_addr a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = port}};
+
+	memcpy(&a.in6.sin6_addr, in, 16);
+	if (IN6_IS_ADDR_LINKLOCAL(&a.in6.sin6_addr))
+		a.in6.sin6_scope_id = ifindex;
+	sl_addr_unmap(&a);
+	return a;
+}
+
+void sl_packet_set_peer(struct sl_control_leg *l, const struct sl_addr *a)
+{
+	l->peer_port = put(l->peer, a);
+}
+
+void sl_packet_set_local(struct sl_control_leg *l, const struct sl_addr *a)
+{
+	l->local_port = put(l->local, a);
+}
+
+struct sl_addr sl_packet_get_peer(const struct sl_leg *l)
+{
+	return get(l->peer, l->peer_port, l->ifindex);
+}
+
+struct sl_addr sl_packet_get_local(const struct sl_leg *l)
+{
+	return get(l->local, l->local_port, l->ifindex);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_SPLICE_PACKET_CONFIG_H
+#define SLUICE_SPLICE_PACKET_CONFIG_H
+
+/* Settings of the packet engine: they are the process's, not an instance's. */
+
+#include <stdint.h>
+
+#define SL_PACKET_PAIRS	       65536
+#define SL_PACKET_TIME_WAIT_MS 60000 /* that of Linux */
+
+struct sl_packet_config {
+	uint32_t pairs;			/* slots, if nothing is loaded yet */
+	uint16_t port_first, port_last; /* source ports to upstreams; 0: chosen */
+	uint32_t time_wait_ms;		/* that a closed pair keeps its slot */
+};
+
+/* Before the first probe; without it the values above. *c is copied. */
+void sl_packet_configure(const struct sl_packet_config *c);
+
+#endif
