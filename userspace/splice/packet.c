@@ -29,7 +29,6 @@ static struct sl_packet_engine *to_packet(struct sl_engine *e)
 }
 
 static void grace_over(struct sl_timer *t);
-static void found_ended(struct sl_task *t);
 
 struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t slot)
 {
@@ -41,7 +40,6 @@ struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t s
 	k->slot = slot;
 	k->fd[0] = k->fd[1] = -1;
 	sl_timer_init(&k->grace, grace_over);
-	sl_task_init(&k->end, found_ended);
 	return k;
 }
 
@@ -50,7 +48,6 @@ void sl_packet_pair_free(struct sl_packet_pair *k)
 	struct sl_packet_engine *e = k->engine;
 
 	sl_loop_disarm(e->base.options.loop, &k->grace);
-	sl_loop_cancel(&k->end);
 	sl_slab_put(&e->pairs, k);
 }
 
@@ -116,13 +113,6 @@ static void end_pair(struct sl_packet_pair *k, enum sl_pair_end why)
 	detach(k);
 	p->end = why;
 	p->on_end(p, why);
-}
-
-static void found_ended(struct sl_task *t)
-{
-	struct sl_packet_pair *k = sl_container_of(t, struct sl_packet_pair, end);
-
-	end_pair(k, k->why);
 }
 
 /* A check failed after the flip: neither end may believe that all is well. */
@@ -410,21 +400,6 @@ static void count_side(struct sl_packet_pair *k, int side, const struct sl_leg *
 	from->messages = k->before[side].messages + leg->packets;
 }
 
-/* Events can be lost; the state can't. */
-static void note_state(struct sl_packet_pair *k, const struct sl_flow_pair *pair)
-{
-	if (pair->state != SL_FLOW_CLOSED && pair->state != SL_FLOW_DEAD)
-		return;
-	k->why = SL_PAIR_FINISHED;
-	if (pair->state == SL_FLOW_DEAD)
-		k->why = SL_PAIR_FAILED;
-	else if (pair->leg[SL_CLIENT].flags & SL_LEG_RST)
-		k->why = SL_PAIR_CLIENT_RESET;
-	else if (pair->leg[SL_UPSTREAM].flags & SL_LEG_RST)
-		k->why = SL_PAIR_UPSTREAM_RESET;
-	sl_loop_defer(k->engine->base.options.loop, &k->end);
-}
-
 static void packet_count(struct sl_pair *p)
 {
 	struct sl_packet_pair *k = p->carried;
@@ -434,7 +409,6 @@ static void packet_count(struct sl_pair *p)
 		return;
 	for (int side = 0; side < 2; side++)
 		count_side(k, side, &pair.leg[side]);
-	note_state(k, &pair);
 }
 
 static void packet_totals(const struct sl_engine *e, struct sl_engine_totals *ret)

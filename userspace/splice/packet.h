@@ -122,8 +122,6 @@ struct sl_packet_pair {
 	int fd[2]; /* while the streams are there */
 	struct sl_pair_count before[2];
 	struct sl_timer grace;
-	struct sl_task end; /* found ended by count() */
-	enum sl_pair_end why;
 };
 
 /* A new one for p, carried by the engine from now on; NULL if there is no room. */

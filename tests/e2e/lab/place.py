@@ -5,6 +5,7 @@ and an origin's namespace."""
 import contextlib
 import json
 import threading
+from pathlib import Path
 
 from lab.bpffs import Bpffs
 from lab.net import until
@@ -45,6 +46,13 @@ class PacketSluice(Sluice):
         done = self.net.proxy.run(*self.prefix, self.binary, "status", "--json", text=True)
         equal(done.returncode, 0, f"sluice status: {done.stderr}")
         return json.loads(done.stdout)["pairs"]
+
+    def steal_events(self):
+        """How many there were that sluice will never see. It is stopped meanwhile."""
+        done = self.net.proxy.run(*self.prefix, "/usr/bin/python3", "-B",
+                                  Path(__file__).with_name("events.py"), text=True)
+        equal(done.returncode, 0, f"events.py: {done.stderr}")
+        return int(done.stdout)
 
     def crash(self):
         self.process.kill()

@@ -1,0 +1,149 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The slots of the packet engine: how spliced pairs end, what keeps a slot and for how long, and what
+happens when there is none. Each test has a sluice and a bpffs of its own. Needs root with CAP_BPF."""
+
+import signal
+import socket
+import struct
+import sys
+
+from lab import Place, Suite, Topology, check, equal, until
+from lab.sluice import in_thread
+from lab.stream import expect_end, receive_stream, send_stream
+
+suite = Suite()
+
+
+class SlotsLab:
+    def __init__(self):
+        self.net = Topology()
+        self.place = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def open(self, where="veth", **config):
+        self.close()
+        self.place = Place(self.net, where, config=config)
+        self.place.start()
+        return self.place
+
+    def close(self):
+        if self.place:
+            self.place.discard()
+        self.place = None
+
+    def tell(self):
+        return self.place.sluice.tell() if self.place else ""
+
+
+def slots(place, **wanted):
+    """Waits for numbers of slots by state."""
+    def right():
+        states = place.sluice.status()
+        return all(states[name] == n for name, n in wanted.items())
+    try:
+        until(right, 10, interval=0.05)
+    except AssertionError:
+        raise AssertionError(f"slots {wanted}: {place.sluice.status()}") from None
+
+
+def echo_word(client, server, word):
+    client.sendall(word)
+    equal(server.recv(len(word)), word, "to the server")
+    server.sendall(word)
+    equal(client.recv(len(word)), word, "to the client")
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@suite.test()
+def a_closed_pair_keeps_its_slot_for_its_time_wait_and_no_longer(lab):
+    place = lab.open(splice={"time_wait": "1s"})
+    with place.tunnels(3):
+        slots(place, active=3)
+    slots(place, active=0, closed=3)
+    slots(place, closed=0, dead=0, watch=0)
+    place.sluice.stop()
+
+
+@suite.test()
+def pairs_whose_events_are_lost_are_found(lab):
+    place = lab.open(splice={"time_wait": "500ms"})
+    with place.tunnels(6) as (pairs, _):
+        place.sluice.kill(signal.SIGSTOP)
+        for client, server in pairs[:3]:
+            client.close()
+            expect_end(server)
+            server.close()
+        for _, server in pairs[3:]:
+            reset(server)
+        slots(place, closed=6)
+        check(place.sluice.steal_events() >= 6, "events were there")
+        place.sluice.kill(signal.SIGCONT)
+        place.gone()
+    equal(sorted(r["reason"] for r in place.sluice.log_records(6)),
+          ["done"] * 3 + ["upstream-reset"] * 3, "log")
+    slots(place, closed=0, active=0)
+    place.sluice.stop()
+
+
+@suite.test()
+def a_client_may_use_its_port_again_at_once(lab):
+    place = lab.open(splice={"time_wait": "1h"})
+    for n in range(3):
+        origin = place.origin(lambda wire, origin: wire.sock.sendall(wire.sock.recv(5)))
+        client = place.tunnel(origin.port, client_port=20000)
+        place.spliced(1)
+        client.sendall(b"hello")
+        equal(client.recv(5), b"hello")
+        expect_end(client)
+        client.close()
+        place.gone()
+        origin.close()
+    states = place.sluice.status()
+    equal((states["active"], states["closed"] + states["dead"]), (0, 3), f"slots {states}")
+    place.sluice.stop()
+
+
+@suite.test(timeout=60)
+def without_a_free_slot_tunnels_are_copied_and_nothing_live_is_evicted(lab):
+    place = lab.open(splice={"pairs": 16, "time_wait": "0ms"})
+    with place.open_tunnels(40) as pairs:
+        flows = until(lambda: len(place.carried()) == 16 and place.sluice.flows(), 10, "16 flows")
+        copied = [f for f in flows if f["engine"] == "copy"]
+        equal(len(copied), 24, "copied flows")
+        until(lambda: {f["reason"] for f in place.carried("copy")} == {"no slot or port is free"},
+              10, "the reason is shown")
+        for i, (client, server) in enumerate(pairs):
+            job = in_thread(send_stream, client, i, 65536)
+            receive_stream(server, i, 65536)
+            job.join(10)
+        equal(len(place.carried()), 16, "spliced flows")
+        check(place.sluice.engine()["refused"] >= 24, "refusals are counted")
+    place.gone()
+    slots(place, free=16)
+    with place.tunnels(16) as (pairs, _):
+        for client, server in pairs:
+            echo_word(client, server, b"again")
+    place.sluice.stop()
+
+
+@suite.test()
+def source_ports_are_the_configured_ones(lab):
+    place = lab.open(splice={"ports": "5000-5003"})
+    with place.tunnels(4) as (_, flows):
+        equal(sorted(f["upstream_local"] for f in flows),
+              [f"10.2.0.1:{port}" for port in range(5000, 5004)], "ports")
+    place.sluice.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(SlotsLab))
