@@ -477,6 +477,12 @@ int fake_transport_new(struct sl_loop *loop, const struct fake_options *o,
 	return 0;
 }
 
+/* One thread, one transport: there is nowhere to go. */
+static int fake_move(struct sl_stream *s, struct sl_transport *to, struct sl_stream **ret)
+{
+	return -EOPNOTSUPP;
+}
+
 static void fake_destroy(struct sl_transport *transport)
 {
 	struct fake_transport *t = to_transport(transport);
@@ -581,5 +587,6 @@ static const struct sl_transport_ops fake_ops = {
 	.finish = fake_finish,
 	.close = fake_close,
 	.endpoint = fake_endpoint,
+	.move = fake_move,
 	.destroy = fake_destroy,
 };

@@ -5,13 +5,14 @@ refused, and what happens when servers can't be connected."""
 
 import sys
 
-from lab import SERVER, Lab, Origin, Suite, answers, check, equal, until
+from lab import SERVER, Suite, answers, check, equal, until
 from lab.http import CHUNKED, EMPTY, response
 from lab.origin import OK
+from lab.reverse import Reverse, ask
 
 suite = Suite()
 
-LISTENER = {"name": "web", "listen": "0.0.0.0:3128", "mode": "http", "routes": [
+ROUTES = [
     {"host": "api.test", "path": "/v1", "upstream": "api"},
     {"host": "*.pair.test", "upstream": "pair"},
     {"host": "dead.test", "upstream": "dead"},
@@ -20,7 +21,7 @@ LISTENER = {"name": "web", "listen": "0.0.0.0:3128", "mode": "http", "routes": [
     {"host": "nameless.test", "upstream": "nameless"},
     {"path": "/", "upstream": "app"},
     {"upstream": "api"},
-]}
+]
 DEAD = f"{SERVER}:9"
 UPSTREAMS = [
     {"name": "app", "servers": [f"{SERVER}:80"]},
@@ -32,24 +33,6 @@ UPSTREAMS = [
     {"name": "nameless", "servers": ["no-such-name.test:80"]},
     {"name": "unused", "servers": [f"{SERVER}:99"]},
 ]
-
-
-class Reverse(Lab):
-    def __init__(self):
-        super().__init__({"listeners": [LISTENER], "upstreams": UPSTREAMS,
-                          "timeouts": {"connect": "2s"}})
-        self.second = Origin(self.net.server, SERVER, 81)
-
-    def reset(self, first=None, second=None):
-        """Origins forget, sluice's idle connections end."""
-        self.origin.reset(first or answers(OK))
-        self.second.reset(second or answers(OK))
-        until(lambda: self.sluice.stats()["upstream_idle"] == 0, 5, "the pool is empty")
-
-
-def ask(target=b"/", host=b"app.test", *lines, method=b"GET", version=b"1.1", body=b""):
-    return (method + b" " + target + b" HTTP/" + version + b"\r\nHost: " + host + b"\r\n" +
-            b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body)
 
 
 # --- routes ---
@@ -347,4 +330,4 @@ def nothing_is_left_behind(lab):
 
 
 if __name__ == "__main__":
-    sys.exit(suite.main(Reverse))
+    sys.exit(suite.main(lambda: Reverse(ROUTES, UPSTREAMS, {"timeouts": {"connect": "2s"}})))

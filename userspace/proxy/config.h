@@ -120,8 +120,13 @@ enum sl_balance {
 };
 
 struct sl_upstream_pool_config {
-	uint32_t idle;		  /* idle connections kept to each server, 64 */
-	uint32_t idle_timeout_ms; /* 30s */
+	uint32_t idle;		   /* idle connections kept to each server, 64 */
+	uint32_t idle_timeout_ms;  /* 30s */
+	uint32_t max;		   /* connections to each server, idle ones too; 1024 */
+	uint32_t queue;		   /* requests that may wait for one, of the upstream; 256 */
+	uint32_t queue_timeout_ms; /* 1s */
+	uint32_t requests;	   /* that a connection may carry, 0: no limit; 0 */
+	uint32_t age_ms;	   /* of a connection, 0: no limit; 1h */
 };
 
 struct sl_upstream_config {

@@ -78,6 +78,12 @@ static const struct sl_yaml_key pool_keys[] = {
 	{READ_UPSTREAM("idle", sl_yaml_read_number, pool.idle), .max = 65536},
 	{READ_UPSTREAM("idle_timeout", sl_yaml_read_duration, pool.idle_timeout_ms), .min = 1,
 	 .max = DAY_MS},
+	{READ_UPSTREAM("max", sl_yaml_read_number, pool.max), .min = 1, .max = 1000000},
+	{READ_UPSTREAM("queue", sl_yaml_read_number, pool.queue), .max = 1000000},
+	{READ_UPSTREAM("queue_timeout", sl_yaml_read_duration, pool.queue_timeout_ms), .min = 1,
+	 .max = DAY_MS},
+	{READ_UPSTREAM("requests", sl_yaml_read_number, pool.requests), .max = 1000000000},
+	{READ_UPSTREAM("age", sl_yaml_read_duration, pool.age_ms), .max = DAY_MS},
 };
 static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)};
 
@@ -109,7 +115,14 @@ static void init_upstream(const yaml_node_t *n, void *element)
 {
 	struct sl_upstream_config *u = element;
 
-	u->pool = (struct sl_upstream_pool_config){.idle = 64, .idle_timeout_ms = 30000};
+	u->pool = (struct sl_upstream_pool_config){
+		.idle = 64,
+		.idle_timeout_ms = 30000,
+		.max = 1024,
+		.queue = 256,
+		.queue_timeout_ms = 1000,
+		.age_ms = 3600000,
+	};
 	u->line = (unsigned)n->start_mark.line + 1;
 	u->column = (unsigned)n->start_mark.column + 1;
 }

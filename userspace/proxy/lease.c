@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Leases: from an upstream to a connection of one of its servers.
  *
- * Invariant: while l->server is set, it is counted in that server's `leased`. A server is tried once a
- * lease. */
+ * Invariants: while l->server is set, it is counted in that server's `leased`. A server is tried once a
+ * lease. A lease waits, dials, or has its connection.
+ *
+ * Who comes while others wait joins the queue behind them. Room that appears wakes one waiter; a waiter
+ * that finds it taken goes back to the front. */
 
 #include "proxy/lease.h"
 
@@ -14,6 +17,8 @@ const char *sl_lease_result_name(enum sl_lease_result r)
 	static const char *const names[SL_LEASE_RESULT_COUNT] = {
 		[SL_LEASE_OK] = "ok",
 		[SL_LEASE_NO_SERVER] = "no-server",
+		[SL_LEASE_QUEUE_FULL] = "queue-full",
+		[SL_LEASE_QUEUE_TIMEOUT] = "queue-timeout",
 		[SL_LEASE_CONNECT] = "connect-refused",
 		[SL_LEASE_TIMEOUT] = "connect-timeout",
 		[SL_LEASE_RESOURCES] = "connect-resources",
@@ -32,46 +37,46 @@ static void mark_tried(struct sl_lease *l, const struct sl_server *s)
 	l->tried[s->index / 64] |= 1ull << (s->index % 64);
 }
 
-static void hold(struct sl_lease *l, struct sl_server *s)
-{
-	l->server = s;
-	__atomic_add_fetch(&s->leased, 1, __ATOMIC_RELAXED);
-}
-
 static void let_go(struct sl_lease *l)
 {
-	__atomic_sub_fetch(&l->server->leased, 1, __ATOMIC_RELAXED);
-	l->server = NULL;
+	sl_server_release(SL_TAKE_PTR(l->server));
 }
 
 /* --- which server --- */
 
-static size_t find_candidates(const struct sl_lease *l, struct sl_candidate *c)
+struct choice {
+	size_t n;     /* of candidates */
+	size_t full;  /* servers that would be candidates with more room */
+	size_t tries; /* servers that are left to try */
+	struct sl_candidate candidate[SL_SERVERS_MAX];
+};
+
+static void find_candidates(const struct sl_lease *l, struct choice *c)
 {
 	const struct sl_upstream *u = l->options.upstream;
-	size_t n = 0;
 
-	for (uint32_t i = 0; i < u->n_servers; i++)
-		if (!was_tried(l, i))
-			c[n++] = (struct sl_candidate){
-				.server = i,
-				.weight = u->server[i].config->weight,
-			};
-	return n;
+	c->n = c->full = 0;
+	for (uint32_t i = 0; i < u->n_servers; i++) {
+		if (was_tried(l, i))
+			continue;
+		if (!sl_server_has_room(&u->server[i])) {
+			c->full++;
+			continue;
+		}
+		c->candidate[c->n++] = (struct sl_candidate){
+			.server = i,
+			.weight = u->server[i].config->weight,
+		};
+	}
+	c->tries = c->n + c->full;
 }
 
-/* NULL: none is left. */
-static struct sl_server *pick(struct sl_lease *l, size_t *ret_others)
+static struct sl_server *pick(struct sl_lease *l, const struct choice *c)
 {
 	struct sl_upstream *u = l->options.upstream;
-	struct sl_candidate c[SL_SERVERS_MAX];
 	struct sl_balancer *b = sl_worker_balancer(l->options.worker, u);
-	size_t n = find_candidates(l, c);
 
-	if (!n)
-		return NULL;
-	*ret_others = n - 1;
-	return &u->server[c[sl_balancer_choose(b, c, n)].server];
+	return &u->server[c->candidate[sl_balancer_choose(b, c->candidate, c->n)].server];
 }
 
 /* --- a connection of it --- */
@@ -81,15 +86,32 @@ static bool admits_all(void *arg, const struct sl_stream *s)
 	return true;
 }
 
-static bool take_idle(struct sl_lease *l, struct sl_server *s, struct sl_lease_done *ret)
+static bool take_over(struct sl_worker *w, const struct sl_pool_key *key, struct sl_pooled *ret)
 {
-	const struct sl_pool_key key = {.group = s};
+	const struct sl_shared *shared = w->shared;
 
-	if (l->options.fresh ||
-	    !sl_pool_take(&l->options.worker->server_pool, &key, admits_all, NULL, &l->connection))
+	for (uint32_t i = 1; i < shared->n_workers; i++) {
+		struct sl_worker *other = shared->workers[(w->index + i) % shared->n_workers];
+
+		if (!sl_pool_take_over(&other->server_pool, key, w->transport, ret))
+			continue;
+		sl_count(w->stats.upstream_taken_over_total, 1);
+		return true;
+	}
+	return false;
+}
+
+/* The worker's own first. */
+static bool take_idle(struct sl_lease *l)
+{
+	const struct sl_pool_key key = {.group = l->server};
+	struct sl_worker *w = l->options.worker;
+
+	if (!__atomic_load_n(&l->server->idle, __ATOMIC_RELAXED) ||
+	    (!sl_pool_take(&w->server_pool, &key, admits_all, NULL, &l->connection) &&
+	     !take_over(w, &key, &l->connection)))
 		return false;
-	__atomic_sub_fetch(&s->idle, 1, __ATOMIC_RELAXED);
-	*ret = (struct sl_lease_done){.stream = l->connection.stream, .reused = true};
+	sl_server_take_idle(l->server);
 	return true;
 }
 
@@ -109,6 +131,7 @@ static enum sl_lease_result result_of(enum sl_dial_result r)
 }
 
 static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret);
+static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret);
 
 static void dial_done(void *owner, const struct sl_dial_done *done)
 {
@@ -154,26 +177,128 @@ static int dial(struct sl_lease *l, uint32_t timeout_ms)
 	return sl_dial_start(&o, dial_done, l, &l->dial);
 }
 
+enum asked {
+	ASKED_TAKEN,  /* an idle connection */
+	ASKED_DIALS,  /* the answer comes */
+	ASKED_FULL,   /* the room was taken meanwhile */
+	ASKED_FAILED, /* l->failure */
+};
+
+static enum asked open_connection(struct sl_lease *l, size_t tries)
+{
+	uint32_t timeout_ms = try_ms(l, tries - 1);
+
+	mark_tried(l, l->server);
+	if (timeout_ms && !dial(l, timeout_ms))
+		return ASKED_DIALS;
+	l->failure = timeout_ms ? SL_LEASE_RESOURCES : SL_LEASE_TIMEOUT;
+	let_go(l);
+	return ASKED_FAILED;
+}
+
+static enum asked ask(struct sl_lease *l, struct sl_server *s, size_t tries)
+{
+	if (!sl_server_hold(s))
+		return ASKED_FULL;
+	l->server = s;
+	if (!l->options.fresh && take_idle(l))
+		return ASKED_TAKEN;
+	if (!sl_server_may_open(s)) { /* an idle one has to go */
+		if (!take_idle(l)) {
+			let_go(l);
+			return ASKED_FULL;
+		}
+		l->connection.stream->ops->close(l->connection.stream, SL_CLOSE_GRACEFUL);
+	}
+	return open_connection(l, tries);
+}
+
 /* Asks one server after another. True: decided, *ret. */
 static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 {
-	struct sl_server *s;
-	uint32_t timeout_ms;
-	size_t others = 0;
+	struct choice c;
 
-	while ((s = pick(l, &others))) {
-		hold(l, s);
-		mark_tried(l, s);
-		if (take_idle(l, s, ret))
+	for (find_candidates(l, &c); c.n; find_candidates(l, &c)) {
+		switch (ask(l, pick(l, &c), c.tries)) {
+		case ASKED_TAKEN:
+			*ret = (struct sl_lease_done){.stream = l->connection.stream,
+						      .reused = true};
 			return true;
-		timeout_ms = try_ms(l, others);
-		if (timeout_ms && !dial(l, timeout_ms))
+		case ASKED_DIALS:
 			return false;
-		l->failure = timeout_ms ? SL_LEASE_RESOURCES : SL_LEASE_TIMEOUT;
-		let_go(l);
+		case ASKED_FULL:
+			return wait_for_room(l, ret);
+		case ASKED_FAILED:
+			break;
+		}
 	}
+	if (c.full)
+		return wait_for_room(l, ret);
 	*ret = (struct sl_lease_done){.result = l->failure};
 	return true;
+}
+
+/* --- waiting --- */
+
+static void stop_waiting(struct sl_lease *l)
+{
+	l->waiting = false;
+	sl_count(l->options.worker->stats.upstream_waiting, -1);
+	sl_loop_disarm(l->options.worker->loop, &l->patience);
+}
+
+static void woken(struct sl_task *t)
+{
+	struct sl_lease *l = sl_container_of(t, struct sl_lease, waiter.wake);
+	struct sl_worker *w = l->options.worker;
+	struct sl_lease_done done = {0};
+
+	sl_queue_woken(&l->options.upstream->queue, &l->waiter);
+	l->deadline_ms = sl_loop_now_ms(w->loop) + w->shared->config->timeouts.connect;
+	if (ask_servers(l, &done)) {
+		stop_waiting(l);
+		l->on_done(l, &done);
+	} else if (l->dial) {
+		stop_waiting(l);
+	}
+}
+
+static void out_of_patience(struct sl_timer *t)
+{
+	struct sl_lease *l = sl_container_of(t, struct sl_lease, patience);
+	const struct sl_lease_done done = {.result = SL_LEASE_QUEUE_TIMEOUT};
+
+	if (sl_queue_remove(&l->options.upstream->queue, &l->waiter))
+		sl_upstream_wake(l->options.upstream);
+	stop_waiting(l);
+	sl_count(l->options.worker->stats.upstream_queue_timeouts_total, 1);
+	l->on_done(l, &done);
+}
+
+/* As ask_servers(). */
+static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret)
+{
+	const struct sl_upstream_pool_config *pool = &l->options.upstream->config->pool;
+	struct sl_queue *q = &l->options.upstream->queue;
+	struct sl_worker *w = l->options.worker;
+
+	if (l->waiting) { /* woken in vain */
+		sl_queue_add_first(q, &l->waiter);
+		return false;
+	}
+	sl_waiter_init(&l->waiter, w->loop, woken);
+	if (!sl_queue_add(q, &l->waiter, pool->queue)) {
+		sl_count(w->stats.upstream_queue_full_total, 1);
+		*ret = (struct sl_lease_done){.result = SL_LEASE_QUEUE_FULL};
+		return true;
+	}
+	l->waiting = true;
+	sl_count(w->stats.upstream_waits_total, 1);
+	sl_count(w->stats.upstream_waiting, 1);
+	sl_timer_init(&l->patience, out_of_patience);
+	sl_loop_arm(w->loop, &l->patience, pool->queue_timeout_ms);
+	sl_upstream_wake(l->options.upstream); /* room may have come before we were in the queue */
+	return false;
 }
 
 bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
@@ -190,32 +315,58 @@ bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
 	};
 	if (o->avoid && o->upstream->n_servers > 1)
 		mark_tried(l, o->avoid);
+	if (sl_queue_len(&o->upstream->queue))
+		return wait_for_room(l, ret);
 	return ask_servers(l, ret);
 }
 
 /* --- giving back --- */
 
-static void keep(struct sl_lease *l, struct sl_stream *stream)
+/* Milliseconds that the connection may be idle; 0: it has served its time. */
+static uint32_t idle_ms(const struct sl_lease *l)
 {
 	const struct sl_upstream_pool_config *pool = &l->server->upstream->config->pool;
-	const struct sl_pool_key key = {.group = l->server};
+	uint64_t age = sl_loop_now_ms(l->options.worker->loop) - l->connection.born_ms;
 
-	if (__atomic_add_fetch(&l->server->idle, 1, __ATOMIC_RELAXED) > pool->idle) {
-		__atomic_sub_fetch(&l->server->idle, 1, __ATOMIC_RELAXED);
-		stream->ops->close(stream, SL_CLOSE_GRACEFUL);
-		return;
-	}
+	if (pool->requests && l->connection.requests >= pool->requests)
+		return 0;
+	if (!pool->age_ms)
+		return pool->idle_timeout_ms;
+	return age < pool->age_ms
+		       ? (uint32_t)sl_min(pool->age_ms - age, (uint64_t)pool->idle_timeout_ms)
+		       : 0;
+}
+
+/* True if it is in the pool now, and no lease any more. */
+static bool keep(struct sl_lease *l, struct sl_stream *stream)
+{
+	const struct sl_pool_key key = {.group = l->server};
+	struct sl_upstream *u = l->server->upstream;
+	uint32_t timeout_ms;
+
 	l->connection.stream = stream;
 	l->connection.requests++;
-	sl_pool_put(&l->options.worker->server_pool, &key, &l->connection, pool->idle_timeout_ms);
+	timeout_ms = idle_ms(l);
+	if (!timeout_ms || !sl_server_keep_idle(l->server)) {
+		stream->ops->close(stream, SL_CLOSE_GRACEFUL);
+		return false;
+	}
+	l->server = NULL;
+	sl_pool_put(&l->options.worker->server_pool, &key, &l->connection, timeout_ms);
+	sl_upstream_wake(u);
+	return true;
 }
 
 void sl_lease_end(struct sl_lease *l, struct sl_stream *idle, enum sl_outcome outcome)
 {
+	if (l->waiting) {
+		stop_waiting(l);
+		if (sl_queue_remove(&l->options.upstream->queue, &l->waiter))
+			sl_upstream_wake(l->options.upstream);
+	}
 	if (!l->server)
 		return;
 	sl_dial_cancel(SL_TAKE_PTR(l->dial));
-	if (idle)
-		keep(l, idle);
-	let_go(l);
+	if (!idle || !keep(l, idle))
+		let_go(l);
 }

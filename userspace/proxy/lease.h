@@ -3,9 +3,10 @@
 #define SLUICE_PROXY_LEASE_H
 
 /* A lease is the right of one exchange or tunnel to one connection of one server of an upstream, from
- * asking to giving back. Asking picks a server (balance.h), then takes an idle connection of it or
- * connects; a server that can't be connected is followed by another one, within timeouts.connect.
- * Giving back says how the server did. */
+ * asking to giving back. Asking picks a server (balance.h), then takes an idle connection of it (the
+ * worker's own first, then another worker's) or connects; a server that can't be connected is followed
+ * by another one, within timeouts.connect. Where all servers have as many connections as they may, it
+ * waits in the upstream's bounded queue. Giving back says how the server did. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,10 +21,12 @@ struct sl_lease;
 
 enum sl_lease_result {
 	SL_LEASE_OK,
-	SL_LEASE_NO_SERVER, /* none may be asked, or all were. 503 */
-	SL_LEASE_CONNECT,   /* no server could be connected. 502 */
-	SL_LEASE_TIMEOUT,   /* 504 */
-	SL_LEASE_RESOURCES, /* 503 */
+	SL_LEASE_NO_SERVER,	/* none may be asked, or all were. 503 */
+	SL_LEASE_QUEUE_FULL,	/* 503 */
+	SL_LEASE_QUEUE_TIMEOUT, /* 503 */
+	SL_LEASE_CONNECT,	/* no server could be connected. 502 */
+	SL_LEASE_TIMEOUT,	/* 504 */
+	SL_LEASE_RESOURCES,	/* 503 */
 	SL_LEASE_RESULT_COUNT,
 };
 /* e.g. "connect-refused"; static. For logs and metrics. */
@@ -54,6 +57,9 @@ struct sl_lease {
 	uint64_t tried[SL_SERVERS_MAX / 64];
 	enum sl_lease_result failure; /* the latest */
 	struct sl_pooled connection;
+	bool waiting; /* in the upstream's queue, or woken */
+	struct sl_waiter waiter;
+	struct sl_timer patience;
 };
 
 /* Starts. True: decided at once, *ret is filled, on_done is not called. False: on_done is called once,

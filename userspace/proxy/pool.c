@@ -3,7 +3,11 @@
  *
  * Invariant: an idle stream's events lead here, and any of them ends it: an origin that says something
  * without being asked can't be understood any more (RFC 9112 9.2 forbids to use it), and EOF is EOF.
- * A stream is also tried by a read before it is handed out, because its event may still be on the way. */
+ * A stream is also tried by a read before it is handed out, because its event may still be on the way.
+ *
+ * Threads: another worker only unlinks an entry, reads a byte in vain and duplicates the descriptor, all
+ * under the lock; timers, memory and the old descriptor are left to the owner, which is told by a task.
+ * Whatever the owner does to an entry, it asks under the lock first whether it still has it. */
 
 #include "proxy/pool.h"
 
@@ -19,7 +23,9 @@ struct idle {
 	struct sl_pooled connection;
 	void *group;
 	struct sl_list chain; /* in its bucket, newest first */
-	struct sl_list age;
+	struct sl_list age;   /* in oldest_first, or in taken_over */
+	bool taken_over;      /* the stream is a husk */
+	struct sl_task reap;
 	struct sl_timer timer;
 	uint16_t port;
 	uint8_t host_len;
@@ -41,42 +47,86 @@ int sl_pool_init(struct sl_pool *p, const struct sl_pool_options *o)
 	for (uint32_t i = 0; i < n; i++)
 		sl_list_init(&p->buckets[i]);
 	sl_list_init(&p->oldest_first);
+	sl_list_init(&p->taken_over);
+	pthread_mutex_init(&p->lock, NULL);
 	sl_slab_init(&p->entries, "idle upstreams", sizeof(struct idle), o->idle);
 	return 0;
 }
 
-/* Takes the entry out of the pool; its stream is the caller's. */
-static struct sl_stream *take_out(struct idle *i)
+/* Takes the entry off the lists, unless another worker has. */
+static bool claim(struct idle *i)
+{
+	struct sl_pool *p = i->pool;
+	bool mine;
+
+	pthread_mutex_lock(&p->lock);
+	mine = !i->taken_over;
+	if (mine) {
+		sl_list_del(&i->chain);
+		sl_list_del(&i->age);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return mine;
+}
+
+/* Frees the entry; its stream is the caller's. */
+static struct sl_stream *release(struct idle *i)
 {
 	struct sl_pool *p = i->pool;
 	struct sl_stream *s = i->connection.stream;
 
-	sl_list_del(&i->chain);
-	sl_list_del(&i->age);
 	sl_loop_disarm(p->options.loop, &i->timer);
 	sl_slab_put(&p->entries, i);
 	sl_count(p->options.stats->upstream_idle, -1);
 	return s;
 }
 
-static void discard(struct idle *i)
+static void close_claimed(struct idle *i)
 {
 	struct sl_pool *p = i->pool;
 	void *group = i->group;
-	struct sl_stream *s = take_out(i);
+	struct sl_stream *s = release(i);
 
 	s->ops->close(s, SL_CLOSE_GRACEFUL);
 	if (group && p->options.on_gone)
 		p->options.on_gone(group);
 }
 
+static void discard(struct idle *i)
+{
+	if (claim(i))
+		close_claimed(i);
+}
+
+/* Closing the husk's descriptor doesn't touch the connection. */
+static void reap(struct sl_task *t)
+{
+	struct idle *i = sl_container_of(t, struct idle, reap);
+	struct sl_stream *s;
+
+	pthread_mutex_lock(&i->pool->lock);
+	sl_list_del(&i->age);
+	pthread_mutex_unlock(&i->pool->lock);
+	s = release(i);
+	s->ops->close(s, SL_CLOSE_GRACEFUL);
+}
+
+/* No other worker runs any more. */
 void sl_pool_destroy(struct sl_pool *p)
 {
+	struct idle *i;
+
 	if (!p->buckets)
 		return;
 	while (!sl_list_empty(&p->oldest_first))
 		discard(sl_list_entry(p->oldest_first.next, struct idle, age));
+	while (!sl_list_empty(&p->taken_over)) {
+		i = sl_list_entry(p->taken_over.next, struct idle, age);
+		sl_loop_unpost(p->options.loop, &i->reap);
+		reap(&i->reap);
+	}
 	sl_slab_destroy(&p->entries);
+	pthread_mutex_destroy(&p->lock);
 	free(p->buckets);
 	p->buckets = NULL;
 }
@@ -98,11 +148,20 @@ static bool is_quiet(struct sl_stream *s)
 	return s->ops->read(s, &byte, 1) == -EAGAIN;
 }
 
-/* An event may be late: what it tells of was read with the response. */
+/* An event may be late: what it tells of was read with the response. A husk's events are about bytes
+ * that are not ours any more. */
 static void idle_event(struct sl_stream *s, unsigned events)
 {
-	if ((events & (SL_READABLE | SL_HANGUP | SL_ERROR)) && !is_quiet(s))
-		discard(s->owner);
+	struct idle *i = s->owner;
+	bool over;
+
+	if (!(events & (SL_READABLE | SL_HANGUP | SL_ERROR)))
+		return;
+	pthread_mutex_lock(&i->pool->lock);
+	over = !i->taken_over && !is_quiet(s);
+	pthread_mutex_unlock(&i->pool->lock);
+	if (over)
+		discard(i);
 }
 
 static void idle_expired(struct sl_timer *t)
@@ -110,12 +169,25 @@ static void idle_expired(struct sl_timer *t)
 	discard(sl_container_of(t, struct idle, timer));
 }
 
+/* Only the owner frees entries, so what was the oldest stays valid. */
+static void discard_oldest(struct sl_pool *p)
+{
+	struct idle *i = NULL;
+
+	pthread_mutex_lock(&p->lock);
+	if (!sl_list_empty(&p->oldest_first))
+		i = sl_list_entry(p->oldest_first.next, struct idle, age);
+	pthread_mutex_unlock(&p->lock);
+	if (i)
+		discard(i);
+}
+
 static struct idle *new_entry(struct sl_pool *p, const struct sl_pool_key *k)
 {
 	if (k->host.len > HOST_MAX || !p->options.idle)
 		return NULL;
 	if (p->entries.used >= p->options.idle)
-		discard(sl_list_entry(p->oldest_first.next, struct idle, age));
+		discard_oldest(p);
 	return sl_slab_get(&p->entries);
 }
 
@@ -139,11 +211,14 @@ void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl
 		memcpy(i->host, k->host.p, k->host.len);
 	c->stream->on_event = idle_event;
 	c->stream->owner = i;
-	sl_list_add(bucket(p, k), &i->chain);
-	sl_list_add_tail(&p->oldest_first, &i->age);
+	sl_task_init(&i->reap, reap);
 	sl_timer_init(&i->timer, idle_expired);
 	sl_loop_arm(p->options.loop, &i->timer, idle_timeout_ms);
 	sl_count(p->options.stats->upstream_idle, 1);
+	pthread_mutex_lock(&p->lock);
+	sl_list_add(bucket(p, k), &i->chain);
+	sl_list_add_tail(&p->oldest_first, &i->age);
+	pthread_mutex_unlock(&p->lock);
 }
 
 static bool matches(const struct idle *i, const struct sl_pool_key *k)
@@ -152,27 +227,86 @@ static bool matches(const struct idle *i, const struct sl_pool_key *k)
 	       sl_slice_eq_nocase(sl_slice(i->host, i->host_len), k->host);
 }
 
+/* The newest that matches and is quiet, off the lists; others that match are broken and are put on the
+ * list, off the lists, too. Under the lock. */
+static struct idle *find_quiet(struct sl_pool *p, const struct sl_pool_key *k,
+			       bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
+			       struct sl_list *broken)
+{
+	struct sl_list *pos, *tmp, *head = bucket(p, k);
+
+	sl_list_for_each_safe (pos, tmp, head) {
+		struct idle *i = sl_list_entry(pos, struct idle, chain);
+		bool quiet;
+
+		if (!matches(i, k) || !admits(arg, i->connection.stream))
+			continue;
+		quiet = is_quiet(i->connection.stream);
+		if (!quiet && !broken)
+			continue; /* its owner will notice */
+		sl_list_del(&i->chain);
+		sl_list_del(&i->age);
+		if (quiet)
+			return i;
+		sl_list_add_tail(broken, &i->chain);
+	}
+	return NULL;
+}
+
+static void close_broken(struct sl_list *broken)
+{
+	struct sl_list *pos, *tmp;
+
+	sl_list_for_each_safe (pos, tmp, broken) {
+		sl_list_del(pos);
+		close_claimed(sl_list_entry(pos, struct idle, chain));
+	}
+}
+
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 		  bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
 		  struct sl_pooled *ret)
 {
-	struct sl_list *pos, *tmp, *head;
+	struct sl_list broken;
+	struct idle *i;
 
 	if (k->host.len > HOST_MAX)
 		return false;
-	head = bucket(p, k);
-	sl_list_for_each_safe (pos, tmp, head) {
-		struct idle *i = sl_list_entry(pos, struct idle, chain);
+	sl_list_init(&broken);
+	pthread_mutex_lock(&p->lock);
+	i = find_quiet(p, k, admits, arg, &broken);
+	pthread_mutex_unlock(&p->lock);
+	close_broken(&broken);
+	if (!i)
+		return false;
+	*ret = i->connection;
+	release(i);
+	return true;
+}
 
-		if (!matches(i, k) || !admits(arg, i->connection.stream))
-			continue;
-		if (!is_quiet(i->connection.stream)) {
-			discard(i);
-			continue;
-		}
+static bool admits_all(void *arg, const struct sl_stream *s)
+{
+	return true;
+}
+
+bool sl_pool_take_over(struct sl_pool *p, const struct sl_pool_key *k, struct sl_transport *to,
+		       struct sl_pooled *ret)
+{
+	struct sl_stream *s = NULL;
+	struct idle *i;
+
+	pthread_mutex_lock(&p->lock);
+	i = find_quiet(p, k, admits_all, NULL, NULL);
+	if (i && !i->connection.stream->ops->move(i->connection.stream, to, &s)) {
 		*ret = i->connection;
-		take_out(i);
-		return true;
+		ret->stream = s;
+		i->taken_over = true;
+		sl_list_add_tail(&p->taken_over, &i->age);
+		sl_loop_post(p->options.loop, &i->reap);
+	} else if (i) {
+		sl_list_add(bucket(p, k), &i->chain);
+		sl_list_add_tail(&p->oldest_first, &i->age);
 	}
-	return false;
+	pthread_mutex_unlock(&p->lock);
+	return s;
 }

@@ -3,7 +3,10 @@
 #define SLUICE_PROXY_POOL_H
 
 /* Idle upstream connections of one worker, by whom they lead to; last in, first out. An idle connection
- * that is closed or talks is closed and never handed out. */
+ * that is closed or talks is closed and never handed out. Other workers may take connections over: the
+ * pool's lock is for them, and hardly ever contended. */
+
+#include <pthread.h>
 
 #include <stdint.h>
 
@@ -39,8 +42,10 @@ struct sl_pool {
 	struct sl_slab entries;
 	struct sl_list *buckets;
 	uint32_t n_buckets;
-	uint64_t seed; /* strangers choose the names */
+	uint64_t seed;	      /* strangers choose the names */
+	pthread_mutex_t lock; /* of the lists */
 	struct sl_list oldest_first;
+	struct sl_list taken_over; /* husks that the owner has yet to close */
 };
 
 /* 0 or -ENOMEM. */
@@ -55,5 +60,8 @@ void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 		  bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
 		  struct sl_pooled *ret);
+/* The same from another worker's thread, into that worker's transport. */
+bool sl_pool_take_over(struct sl_pool *p, const struct sl_pool_key *k, struct sl_transport *to,
+		       struct sl_pooled *ret);
 
 #endif

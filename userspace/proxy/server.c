@@ -453,6 +453,8 @@ static void stop(struct server *s)
 {
 	sl_control_close(s->control);
 	for (uint32_t i = 0; i < s->n_workers; i++)
+		sl_worker_stop(s->worker[i]);
+	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_free(s->worker[i]);
 	sl_access_log_close(s->shared.access_log);
 	for (size_t i = 0; s->shared.auth && i < s->config->n_listeners; i++)
@@ -480,6 +482,7 @@ int sl_server_run(const struct sl_config *config, const struct sl_server_parts *
 	s->shared = (struct sl_shared){
 		.config = config,
 		.n_workers = worker_count(config),
+		.workers = s->worker,
 		.transport_new = parts->transport_new,
 		.stream_bytes = parts->stream_bytes,
 		.engines = parts->engines,

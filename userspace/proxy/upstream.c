@@ -20,6 +20,7 @@ static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config 
 	if (!u->server)
 		return -ENOMEM;
 	memset(u->server, 0, bytes);
+	sl_queue_init(&u->queue);
 	u->n_servers = c->n_servers;
 	for (uint32_t i = 0; i < u->n_servers; i++)
 		u->server[i] = (struct sl_server){
@@ -54,8 +55,11 @@ void sl_upstreams_free(struct sl_upstreams *u)
 {
 	if (!u)
 		return;
-	for (size_t i = 0; i < u->n; i++)
+	for (size_t i = 0; i < u->n; i++) {
+		if (u->upstream[i].server)
+			sl_queue_destroy(&u->upstream[i].queue);
 		free(u->upstream[i].server);
+	}
 	free(u->upstream);
 	free(u);
 }
@@ -69,7 +73,78 @@ uint32_t sl_upstreams_idle_max(const struct sl_config *c)
 	return (uint32_t)sl_min(n, (uint64_t)IDLE_MAX);
 }
 
+/* --- room --- */
+
+/* Sequentially consistent, because a releaser that sees nobody wait relies on the waiter seeing what it
+ * released. */
+static uint32_t load(const uint32_t *n)
+{
+	return __atomic_load_n(n, __ATOMIC_SEQ_CST);
+}
+
+static void add(uint32_t *n, int by)
+{
+	__atomic_add_fetch(n, (uint32_t)by, __ATOMIC_SEQ_CST);
+}
+
+bool sl_server_has_room(const struct sl_server *s)
+{
+	uint32_t idle = load(&s->idle);
+
+	return idle || load(&s->leased) + idle < s->upstream->config->pool.max;
+}
+
+bool sl_server_may_open(const struct sl_server *s)
+{
+	return load(&s->leased) + load(&s->idle) <= s->upstream->config->pool.max;
+}
+
+bool sl_server_hold(struct sl_server *s)
+{
+	add(&s->leased, 1);
+	if (load(&s->idle) || sl_server_may_open(s))
+		return true;
+	sl_server_release(s); /* somebody may have found it full because of us */
+	return false;
+}
+
+void sl_server_take_idle(struct sl_server *s)
+{
+	add(&s->idle, -1);
+}
+
+void sl_server_release(struct sl_server *s)
+{
+	add(&s->leased, -1);
+	sl_upstream_wake(s->upstream);
+}
+
+bool sl_server_keep_idle(struct sl_server *s)
+{
+	uint32_t idle = __atomic_add_fetch(&s->idle, 1, __ATOMIC_SEQ_CST);
+
+	if (idle > s->upstream->config->pool.idle) {
+		add(&s->idle, -1);
+		return false;
+	}
+	add(&s->leased, -1);
+	return true;
+}
+
 void sl_server_forget_idle(struct sl_server *s)
 {
-	__atomic_sub_fetch(&s->idle, 1, __ATOMIC_RELAXED);
+	add(&s->idle, -1);
+	sl_upstream_wake(s->upstream);
+}
+
+void sl_upstream_wake(struct sl_upstream *u)
+{
+	if (!sl_queue_len(&u->queue))
+		return;
+	for (size_t i = 0; i < u->n_servers; i++) {
+		if (!sl_server_has_room(&u->server[i]))
+			continue;
+		sl_queue_wake_first(&u->queue);
+		return;
+	}
 }

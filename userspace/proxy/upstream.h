@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "proxy/config.h"
+#include "proxy/queue.h"
 
 struct sl_upstream;
 
@@ -26,6 +27,7 @@ struct sl_upstream {
 	const struct sl_upstream_config *config;
 	struct sl_server *server;
 	size_t n_servers;
+	struct sl_queue queue; /* of leases that found every server full */
 };
 
 struct sl_upstreams {
@@ -41,7 +43,22 @@ void sl_upstreams_free(struct sl_upstreams *u);
 /* Most idle connections that a worker may have to all servers of a configuration. */
 uint32_t sl_upstreams_idle_max(const struct sl_config *c);
 
-/* An idle connection is gone. */
+/* True if a connection may be leased: an idle one is there, or one more may be opened. */
+bool sl_server_has_room(const struct sl_server *s);
+
+/* Counts a lease. False if the server is full, then it is not counted. */
+bool sl_server_hold(struct sl_server *s);
+/* With the lease counted: true if it is within what may be open. Else it must be an idle one's. */
+bool sl_server_may_open(const struct sl_server *s);
+/* A leased connection is gone. */
+void sl_server_release(struct sl_server *s);
+/* An idle one became leased (hold counted that already). */
+void sl_server_take_idle(struct sl_server *s);
+/* A leased one became idle; false if too many are: it is to be closed and released. */
+bool sl_server_keep_idle(struct sl_server *s);
+/* An idle one is gone. */
 void sl_server_forget_idle(struct sl_server *s);
+/* Wakes who waits if there is room. */
+void sl_upstream_wake(struct sl_upstream *u);
 
 #endif

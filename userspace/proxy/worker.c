@@ -286,14 +286,20 @@ static void tear_down(struct sl_worker *w)
 		w->transport->ops->destroy(w->transport);
 }
 
+void sl_worker_stop(struct sl_worker *w)
+{
+	if (!w->started)
+		return;
+	sl_loop_stop(w->loop);
+	pthread_join(w->thread, NULL);
+	w->started = false;
+}
+
 void sl_worker_free(struct sl_worker *w)
 {
 	if (!w)
 		return;
-	if (w->started) {
-		sl_loop_stop(w->loop);
-		pthread_join(w->thread, NULL);
-	}
+	sl_worker_stop(w);
 	tear_down(w);
 	sl_loop_free(w->loop);
 	sl_buf_pool_destroy(&w->buffers);

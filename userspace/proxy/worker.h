@@ -50,6 +50,8 @@ struct sl_shared {
 	size_t n_own;
 	const char *pseudonym; /* in Via */
 	uint32_t n_workers;
+	struct sl_worker *const
+		*workers; /* all, from before the first starts until all have stopped */
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
 	size_t stream_bytes; /* of the transport's own memory for a stream */
 	/* NULL-terminated; the first takes everything. */
@@ -89,7 +91,9 @@ struct sl_worker {
 /* Creates everything but the thread. 0 or -errno; the failed address is logged. */
 int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_worker **ret);
 int sl_worker_start(struct sl_worker *w);
-/* Stops and joins the thread. Every connection is closed. Takes NULL. */
+/* Stops and joins the thread, if it runs. */
+void sl_worker_stop(struct sl_worker *w);
+/* Closes every connection, when all workers have stopped: they use each other's pools. Takes NULL. */
 void sl_worker_free(struct sl_worker *w);
 
 /* Runs fn(w, arg) in the worker's thread and waits for it. Not from the worker's own thread. */

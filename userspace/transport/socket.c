@@ -10,6 +10,7 @@
 #include "transport/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,24 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	return 0;
 }
 
+/* Two descriptors of one connection, until the husk's is closed. */
+static int socket_move(struct sl_stream *stream, struct sl_transport *to, struct sl_stream **ret)
+{
+	int fd = fcntl(to_stream(stream)->io.fd, F_DUPFD_CLOEXEC, 0);
+	struct socket_stream *s;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = new_stream(to_transport(to), fd, &s);
+	if (r < 0)
+		return r;
+	s->base.local = stream->local;
+	s->base.peer = stream->peer;
+	*ret = &s->base;
+	return 0;
+}
+
 /* --- accepting --- */
 
 static bool lacks_resource(int error)
@@ -413,5 +432,6 @@ static const struct sl_transport_ops socket_ops = {
 	.finish = socket_finish,
 	.close = socket_close,
 	.endpoint = socket_endpoint,
+	.move = socket_move,
 	.destroy = socket_destroy,
 };

@@ -118,6 +118,12 @@ struct sl_transport_ops {
 	/* 0, or -errno if the stream is broken. Costs system calls: not per event. */
 	int (*endpoint)(struct sl_stream *s, struct sl_endpoint *ret);
 
+	/* Makes of the connection a stream of `to`, a transport of the same kind, whose thread calls
+	 * this while nobody else uses s. The caller owns *ret; s is a husk from now on, which its
+	 * own thread must close() soon, and of which events may still tell. 0, -EOPNOTSUPP or
+	 * -errno: s is as before. */
+	int (*move)(struct sl_stream *s, struct sl_transport *to, struct sl_stream **ret);
+
 	/* Frees the transport; every stream and acceptor is gone before. Takes NULL. */
 	void (*destroy)(struct sl_transport *t);
 };

@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Connections to upstreams as a bounded, shared resource: reuse by every worker, limits, the queue,
+and connections that have served their time."""
+
+import sys
+import threading
+import time
+
+from lab import SERVER, Suite, answers, check, equal, until
+from lab.http import response
+from lab.origin import OK
+from lab.reverse import Reverse, ask
+from lab.sluice import in_thread
+
+suite = Suite()
+
+APP = f"{SERVER}:80"
+UPSTREAMS = [
+    {"name": "app", "servers": [APP]},
+    {"name": "one", "servers": [APP],
+     "pool": {"max": 1, "queue": 2, "queue_timeout": "10s"}},
+    {"name": "impatient", "servers": [APP],
+     "pool": {"max": 1, "queue": 8, "queue_timeout": "100ms"}},
+    {"name": "two", "servers": [APP, f"{SERVER}:81"], "pool": {"max": 1, "queue": 0}},
+    {"name": "few", "servers": [APP], "pool": {"idle": 2}},
+    {"name": "worn", "servers": [APP], "pool": {"requests": 3}},
+    {"name": "old", "servers": [APP], "pool": {"age": "300ms"}},
+    {"name": "short", "servers": [APP], "pool": {"idle_timeout": "50ms"}},
+]
+ROUTES = [{"host": f"{u['name']}.test", "upstream": u["name"]} for u in UPSTREAMS]
+
+
+class Gate:
+    """An origin's handler that answers when it is told to."""
+
+    def __init__(self):
+        self.open, self.waiting = threading.Semaphore(0), 0
+
+    def __call__(self, wire, origin):
+        while True:
+            request = wire.request()
+            origin.requests.append(request)
+            self.waiting += 1
+            self.open.acquire(timeout=15)
+            self.waiting -= 1
+            wire.send(OK)
+
+
+def host(name):
+    return f"{name}.test".encode()
+
+
+def get(lab, name):
+    with lab.sluice.connect(15) as client:
+        return client.send(ask(b"/", host(name))).response()
+
+
+@suite.test()
+def an_idle_connection_serves_every_worker(lab):
+    lab.reset()
+    before = lab.sluice.stats()["upstream_taken_over_total"]
+    for _ in range(40):
+        equal(get(lab, "app").status, 200, "status")
+    equal(lab.origin.accepted, 1, "connections")
+    check(lab.sluice.stats()["upstream_taken_over_total"] > before, "no worker took one over")
+
+
+@suite.test(timeout=40)
+def connections_that_move_between_workers_carry_every_byte_in_step(lab):
+    lab.reset(first=lambda wire, origin: echo(wire, origin))
+
+    def client(n):
+        for i in range(60):
+            with lab.sluice.connect(15) as wire:
+                body = f"{n}-{i}-".encode() * (1 + i * 7 % 50)
+                wire.send(ask(b"/", host("few"), b"Content-Length: %d" % len(body), method=b"PUT",
+                              body=body))
+                equal(wire.response().body, body, "body")
+
+    clients = [in_thread(client, n) for n in range(4)]
+    for c in clients:
+        c.join(35)
+    stats = lab.sluice.stats()
+    check(stats["upstream_taken_over_total"] > 0, "no worker took one over")
+    until(lambda: lab.sluice.stats()["upstream_idle"] <= 2, 5, "at most two idle connections")
+
+
+def echo(wire, origin):
+    while True:
+        request = wire.request()
+        if not request.complete:
+            return
+        wire.send(response(b"Content-Length: %d" % len(request.body), body=request.body))
+
+
+@suite.test()
+def who_finds_the_upstream_full_waits_for_a_connection(lab):
+    gate = Gate()
+    lab.reset(first=gate)
+    waits = lab.sluice.stats()["upstream_waits_total"]
+    clients = [in_thread(get, lab, "one")]
+    until(lambda: gate.waiting == 1, 5, "the first request is at the origin")
+    clients += [in_thread(get, lab, "one") for _ in range(2)]
+    until(lambda: lab.sluice.stats()["upstream_waiting"] == 2, 5, "two wait")
+    for _ in range(3):
+        gate.open.release()
+    for c in clients:
+        equal(c.join(10).status, 200, "status")
+    equal(lab.origin.accepted, 1, "connections")
+    stats = lab.sluice.stats()
+    equal((stats["upstream_waits_total"] - waits, stats["upstream_waiting"]), (2, 0), "waits")
+
+
+@suite.test()
+def a_full_queue_is_503_at_once(lab):
+    gate = Gate()
+    lab.reset(first=gate)
+    clients = [in_thread(get, lab, "one")]
+    until(lambda: gate.waiting == 1, 5, "the first request is at the origin")
+    clients += [in_thread(get, lab, "one") for _ in range(2)]
+    until(lambda: lab.sluice.stats()["upstream_waiting"] == 2, 5, "two wait")
+    got = get(lab, "one")
+    equal((got.status, got.get("retry-after")), (503, "1"), "answer to the one too many")
+    for _ in range(3):
+        gate.open.release()
+    for c in clients:
+        equal(c.join(10).status, 200, "status")
+    check(lab.sluice.stats()["upstream_queue_full_total"] >= 1, "counted")
+
+
+@suite.test()
+def waiting_ends_in_503(lab):
+    gate = Gate()
+    lab.reset(first=gate)
+    first = in_thread(get, lab, "impatient")
+    until(lambda: gate.waiting == 1, 5, "the first request is at the origin")
+    got = get(lab, "impatient")
+    equal((got.status, got.get("retry-after")), (503, "1"), "answer")
+    gate.open.release()
+    equal(first.join(10).status, 200, "status of the first")
+    check(lab.sluice.stats()["upstream_queue_timeouts_total"] >= 1, "counted")
+
+
+@suite.test()
+def who_stops_waiting_leaves_its_turn_to_the_next(lab):
+    gate = Gate()
+    lab.reset(first=gate)
+    first = in_thread(get, lab, "one")
+    until(lambda: gate.waiting == 1, 5, "the first request is at the origin")
+    gone = lab.sluice.connect().send(ask(b"/", host("one")))
+    until(lambda: lab.sluice.stats()["upstream_waiting"] == 1, 5, "one waits")
+    second = in_thread(get, lab, "one")
+    until(lambda: lab.sluice.stats()["upstream_waiting"] == 2, 5, "two wait")
+    gone.rst()
+    until(lambda: lab.sluice.stats()["upstream_waiting"] == 1, 5, "one is gone")
+    gate.open.release()
+    gate.open.release()
+    equal([c.join(10).status for c in (first, second)], [200, 200], "answers")
+
+
+@suite.test()
+def a_full_server_leaves_requests_to_the_others(lab):
+    gates = Gate(), Gate()
+    lab.reset(*gates)
+    clients = [in_thread(get, lab, "two")]
+    until(lambda: sum(g.waiting for g in gates) == 1, 5, "one request at an origin")
+    clients.append(in_thread(get, lab, "two"))
+    until(lambda: [g.waiting for g in gates] == [1, 1], 5, "one request at each origin")
+    equal(get(lab, "two").status, 503, "status of the third")
+    for g in gates:
+        g.open.release()
+    equal([c.join(10).status for c in clients], [200, 200], "answers")
+
+
+@suite.test()
+def a_connection_is_closed_when_it_has_served_its_time(lab):
+    for name, pause, connections in (("worn", 0, 3), ("old", 0.4, 2), ("short", 0.2, 2)):
+        lab.reset()
+        for i in range(7 if name == "worn" else 2):
+            equal(get(lab, name).status, 200, "status")
+            time.sleep(pause)
+        equal(lab.origin.accepted, connections, f"connections of {name}")
+
+
+@suite.test()
+def nothing_is_left_behind(lab):
+    lab.reset()
+    lab.sluice.settles()
+    lab.sluice.healthy()
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(lambda: Reverse(ROUTES, UPSTREAMS, {"workers": 2})))
