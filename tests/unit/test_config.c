@@ -40,6 +40,9 @@ static void without_a_file_it_is_a_forward_proxy_on_loopback(void **state)
 	assert_int_equal(c->splice.pairs, 65536);
 	assert_int_equal(c->splice.ports.from, 0);
 	assert_int_equal(c->splice.time_wait_ms, 60000);
+	assert_int_equal(c->splice.mss, 1400);
+	assert_int_equal(c->splice.hook, SL_SPLICE_HOOK_AUTO);
+	assert_null(c->splice.devices);
 	assert_int_equal(c->limits.connections, 50000);
 	assert_int_equal(c->limits.head, 16384);
 	assert_int_equal(c->limits.start_line, 8192);
@@ -66,6 +69,7 @@ static const char everything[] =
 	"via: gw1\n"
 	"log_level: debug\n"
 	"splice: {engine: copy, after_bytes: 1m, after: 1s, pairs: 1000000, ports: 2000-2999, "
+	"devices: [eth0, eth1], hook: xdp, mss: 1300, "
 	"time_wait: 500ms}\n"
 	"limits: {connections: 7, connections_per_source: 3, head: 4k, headers: 50,\n"
 	"         body: 1g, memory: 64m}\n"
@@ -134,6 +138,11 @@ static void every_key_is_read_into_its_field(void **state)
 	assert_int_equal(c->splice.ports.from, 2000);
 	assert_int_equal(c->splice.ports.to, 2999);
 	assert_int_equal(c->splice.time_wait_ms, 500);
+	assert_int_equal(c->splice.mss, 1300);
+	assert_int_equal(c->splice.hook, SL_SPLICE_HOOK_XDP);
+	assert_string_equal(c->splice.devices[0], "eth0");
+	assert_string_equal(c->splice.devices[1], "eth1");
+	assert_null(c->splice.devices[2]);
 	assert_int_equal(c->limits.connections, 7);
 	assert_int_equal(c->limits.connections_per_source, 3);
 	assert_int_equal(c->limits.head, 4096);
@@ -250,6 +259,15 @@ static const struct bad {
 	 "t:1:9: limits: expected start_line (8192) to be at most head (4096)"},
 	{"splice: {engine: fast}\n",
 	 "t:1:18: splice.engine: expected one of: auto, copy, packet, got 'fast'"},
+	{"splice: {hook: nic}\n",
+	 "t:1:16: splice.hook: expected one of: auto, tc, xdp, xdp-generic, got 'nic'"},
+	{"splice: {mss: 535}\n", "t:1:15: splice.mss: expected 536 to 65483, got '535'"},
+	{"splice: {devices: [eth0, auto]}\n",
+	 "t:1:9: splice: expected devices to be auto, none, or names alone"},
+	{"splice: {devices: a/b}\n",
+	 "t:1:19: splice.devices: expected auto, none, or names of devices, got 'a/b'"},
+	{"splice: {devices: a234567890123456}\n", "t:1:19: splice.devices: expected auto, none, or "
+						  "names of devices, got 'a234567890123456'"},
 	{"splice: {pairs: 15}\n", "t:1:17: splice.pairs: expected 16 to 16777216, got '15'"},
 	{"splice: {ports: 20-10}\n",
 	 "t:1:17: splice.ports: expected a port from 1 to 65535 or a range such as 8000-8100, "

@@ -25,11 +25,20 @@ static bool wants_packet(const struct sl_config *c)
 
 static void configure_packet(const struct sl_splice_config *c)
 {
+	static const enum sl_hook hooks[] = {
+		[SL_SPLICE_HOOK_AUTO] = SL_HOOK_AUTO,
+		[SL_SPLICE_HOOK_TC] = SL_HOOK_TC,
+		[SL_SPLICE_HOOK_XDP] = SL_HOOK_XDP,
+		[SL_SPLICE_HOOK_XDP_GENERIC] = SL_HOOK_XDP_GENERIC,
+	};
 	const struct sl_packet_config packet = {
 		.pairs = c->pairs,
 		.port_first = c->ports.from,
 		.port_last = c->ports.to,
 		.time_wait_ms = c->time_wait_ms,
+		.mss = (uint16_t)c->mss,
+		.hook = hooks[c->hook],
+		.devices = (const char *const *)c->devices,
 	};
 
 	sl_packet_configure(&packet);

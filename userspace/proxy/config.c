@@ -22,6 +22,7 @@ static const struct sl_config defaults = {
 		   .after_bytes = 64 * 1024,
 		   .after_ms = 50,
 		   .pairs = 65536,
+		   .mss = 1400,
 		   .time_wait_ms = 60000},
 	.limits = {.connections = 50000,
 		   .head = 16 * 1024,
@@ -152,6 +153,9 @@ void sl_config_free(struct sl_config *c)
 		free_listener(&c->listeners[i]);
 	for (char **s = c->resolver.servers; s && *s; s++)
 		free(*s);
+	for (char **s = c->splice.devices; s && *s; s++)
+		free(*s);
+	free(c->splice.devices);
 	for (size_t i = 0; i < c->n_upstreams; i++)
 		sl_config_free_upstream(&c->upstreams[i]);
 	free(c->upstreams);

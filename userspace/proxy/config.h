@@ -22,6 +22,13 @@ enum sl_splice_choice {
 	SL_SPLICE_PACKET,
 };
 
+enum sl_splice_hook {
+	SL_SPLICE_HOOK_AUTO,
+	SL_SPLICE_HOOK_TC,
+	SL_SPLICE_HOOK_XDP,
+	SL_SPLICE_HOOK_XDP_GENERIC,
+};
+
 struct sl_splice_config {
 	enum sl_splice_choice engine;
 	uint64_t after_bytes; /* 64k */
@@ -29,6 +36,9 @@ struct sl_splice_config {
 	/* Of the packet engine: */
 	uint32_t pairs;		    /* 65536, if nothing is loaded yet */
 	struct sl_port_range ports; /* source ports to upstreams; from 0: chosen */
+	uint32_t mss;		    /* that both ends of a tunnel are told, 1400 */
+	enum sl_splice_hook hook;   /* auto */
+	char **devices;		    /* NULL: those that pairs use; else these, then NULL */
 	uint32_t time_wait_ms;	    /* that a closed pair keeps its slot, 60s */
 };
 

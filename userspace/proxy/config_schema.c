@@ -15,10 +15,11 @@
 #include "proxy/config_route.h"
 #include "proxy/config_upstream.h"
 
-#define DAY_MS	      (24ull * 3600 * 1000)
-#define GIB	      (1024ull * 1024 * 1024)
-#define LISTENERS_MAX 256
-#define INHERITED     ((enum sl_splice_choice) - 1) /* never leaves this file */
+#define DAY_MS		(24ull * 3600 * 1000)
+#define GIB		(1024ull * 1024 * 1024)
+#define LISTENERS_MAX	256
+#define DEVICE_NAME_MAX 15			      /* IFNAMSIZ - 1 */
+#define INHERITED	((enum sl_splice_choice) - 1) /* never leaves this file */
 
 #define READ_CONFIG(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_config, field)
 
@@ -30,15 +31,69 @@ static const struct sl_yaml_choice splice_choices[] = {
 	{NULL},
 };
 
+static const struct sl_yaml_choice hook_choices[] = {
+	{"auto", SL_SPLICE_HOOK_AUTO},
+	{"tc", SL_SPLICE_HOOK_TC},
+	{"xdp", SL_SPLICE_HOOK_XDP},
+	{"xdp-generic", SL_SPLICE_HOOK_XDP_GENERIC},
+	{NULL},
+};
+
+/* A device's name, or auto, or none. */
+static int read_device(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || !*text || strlen(text) > DEVICE_NAME_MAX || strpbrk(text, "/ \t"))
+		return sl_yaml_expected(y, n, "auto, none, or names of devices");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+static const struct sl_yaml_list splice_devices = {
+	.item = {.read = read_device, .size = sizeof(char *), .max = DEVICE_NAME_MAX},
+	.single_too = true,
+	.min = 1,
+	.max = 64,
+};
+
+/* auto and none stand alone: no list, and an empty one. */
+static int check_splice(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	struct sl_splice_config *s = &((struct sl_config *)object)->splice;
+	bool is_auto = false, is_none = false;
+	size_t i;
+
+	for (i = 0; s->devices && s->devices[i]; i++) {
+		is_auto |= !strcmp(s->devices[i], "auto");
+		is_none |= !strcmp(s->devices[i], "none");
+	}
+	if (!is_auto && !is_none)
+		return 0;
+	if (i > 1)
+		return sl_yaml_fail(y, n, "expected devices to be auto, none, or names alone");
+	free(s->devices[0]);
+	s->devices[0] = NULL;
+	if (is_auto) {
+		free(s->devices);
+		s->devices = NULL;
+	}
+	return 0;
+}
+
 static const struct sl_yaml_key splice_keys[] = {
 	{READ_CONFIG("engine", sl_yaml_read_choice, splice.engine), .choices = splice_choices},
 	{READ_CONFIG("after_bytes", sl_yaml_read_bytes, splice.after_bytes), .max = 1024 * GIB},
 	{READ_CONFIG("after", sl_yaml_read_duration, splice.after_ms), .max = DAY_MS},
 	{READ_CONFIG("pairs", sl_yaml_read_number, splice.pairs), .min = 16, .max = 1 << 24},
 	{READ_CONFIG("ports", sl_config_read_ports, splice.ports)},
+	{READ_CONFIG("devices", sl_yaml_read_list, splice.devices), .list = &splice_devices},
+	{READ_CONFIG("hook", sl_yaml_read_choice, splice.hook), .choices = hook_choices},
+	{READ_CONFIG("mss", sl_yaml_read_number, splice.mss), .min = 536, .max = 65483},
 	{READ_CONFIG("time_wait", sl_yaml_read_duration, splice.time_wait_ms), .max = 3600 * 1000},
 };
-static const struct sl_yaml_map splice_map = {splice_keys, SL_ARRAY_SIZE(splice_keys)};
+static const struct sl_yaml_map splice_map = {splice_keys, SL_ARRAY_SIZE(splice_keys),
+					      check_splice};
 
 /* start_line is at most head; not given, it follows a smaller head. */
 static int check_limits(struct sl_yaml *y, const yaml_node_t *n, void *object)

@@ -115,7 +115,7 @@ static int open_listener(struct sl_worker *w, uint32_t i)
 	const struct sl_listen_options o = {
 		.addr = c->listen,
 		.backlog = BACKLOG,
-		.mss = packet ? SL_SPLICE_MSS : 0,
+		.mss = packet ? (int)w->shared->config->splice.mss : 0,
 		.window_clamp = packet ? SL_SPLICE_WINDOW_CLAMP : 0,
 		.reuse_port = true,
 	};

@@ -163,32 +163,8 @@ static void pair_event(void *pair, const struct sl_event *event)
 
 /* --- joining --- */
 
-/* How packets get to the peers: up the stack if both are on this host. */
-static int choose_outputs(uint32_t slot, struct sl_control_leg leg[2], const char **ret_reason)
-{
-	struct sl_flow_pair pair;
-	bool up[2];
-
-	if (sl_packet_read(slot, &pair)) {
-		*ret_reason = "its slot can't be read";
-		return -EOPNOTSUPP;
-	}
-	for (int i = 0; i < 2; i++) {
-		if (!(pair.leg[i].flags & SL_LEG_SEEN)) {
-			*ret_reason = "no packet was seen at tc yet";
-			return -EAGAIN;
-		}
-		up[i] = sl_packet_is_loopback(pair.leg[i].ifindex);
-		leg[i].output = up[i] ? SL_OUT_UP : SL_OUT_REDIRECT;
-	}
-	if (up[0] == up[1])
-		return 0;
-	*ret_reason = "one peer is on this host, the other is not";
-	return -EOPNOTSUPP;
-}
-
 static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control_leg leg[2],
-		  const char **ret_reason)
+		  uint16_t mss[2], const char **ret_reason)
 {
 	struct sl_packet_socket s[2];
 
@@ -199,6 +175,7 @@ static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control
 			return -EOPNOTSUPP;
 		}
 		k->fd[i] = s[i].fd;
+		mss[i] = s[i].mss;
 	}
 	if (s[0].unread || s[1].unread) {
 		*ret_reason = "busy: bytes wait to be read";
@@ -226,10 +203,11 @@ static int disarm(uint32_t slot, const char **ret_reason)
 static int sample_and_arm(struct sl_packet_pair *k, struct sl_pair *p, const char **ret_reason)
 {
 	struct sl_control c = {.op = SL_CONTROL_ARM};
-	int r = sample(k, p, c.leg, ret_reason);
+	uint16_t mss[2];
+	int r = sample(k, p, c.leg, mss, ret_reason);
 
 	if (!r)
-		r = choose_outputs(k->slot, c.leg, ret_reason);
+		r = sl_packet_choose_outputs(k->slot, mss, c.leg, ret_reason);
 	if (r)
 		return r;
 	r = sl_packet_control(k->slot, &c);

@@ -8,6 +8,7 @@
  * packet_prepare.c  before the upstream connects: source address and port, a watched slot
  * packet_adopt.c    pairs that an earlier process left
  * packet_reset.c    tells the peers of a pair without sockets that it is over
+ * packet_outputs.c  how packets leave
  * packet_state.c    reads a socket
  * packet_addr.c     addresses as the maps hold them
  *
@@ -22,6 +23,7 @@
 #include "base/addr.h"
 #include "base/loop.h"
 #include "base/slab.h"
+#include "splice/devices.h"
 #include "splice/engine.h"
 
 #define SL_PACKET_INBOX 1024
@@ -61,6 +63,8 @@ void sl_packet_release_later(uint32_t slot);
 void sl_packet_abandon(uint32_t slot);
 /* How many slots there are; and whether a slot's pair was left by an earlier process. */
 uint32_t sl_packet_slots(void);
+/* The MSS that upstreams are to be told. */
+uint16_t sl_packet_mss(void);
 bool sl_packet_is_left(uint32_t slot);
 
 /* Fills in pair and generation, and runs the control program. 0 with the answer in c->ret, or -errno of
@@ -68,8 +72,6 @@ bool sl_packet_is_left(uint32_t slot);
 int sl_packet_control(uint32_t slot, struct sl_control *c);
 /* 0, -ESTALE if it isn't the slot's pair any more, or -errno. */
 int sl_packet_read(uint32_t slot, struct sl_flow_pair *ret);
-/* Whether it is this network namespace's loopback device. */
-bool sl_packet_is_loopback(uint32_t ifindex);
 
 /* --- packet_addr.c --- */
 
@@ -78,12 +80,23 @@ void sl_packet_set_local(struct sl_control_leg *l, const struct sl_addr *a);
 struct sl_addr sl_packet_get_peer(const struct sl_leg *l);
 struct sl_addr sl_packet_get_local(const struct sl_leg *l);
 
+/* --- packet_outputs.c --- */
+
+/* As sl_devices_reach(). */
+int sl_packet_reach(const struct sl_addr *to, const struct sl_addr *from, struct sl_way *ret,
+		    const char **ret_reason);
+/* Decides how packets leave to both peers: output and ifindex of leg[]. mss: what each leg's peer was
+ * told. 0; -EAGAIN: not all is known yet; -EOPNOTSUPP: in no way that works. */
+int sl_packet_choose_outputs(uint32_t slot, const uint16_t mss[2], struct sl_control_leg leg[2],
+			     const char **ret_reason);
+
 /* --- packet_state.c --- */
 
 /* What ARM must know of a socket. */
 struct sl_packet_socket {
 	int fd;
 	uint32_t unread;   /* bytes in the receive queue */
+	uint16_t mss;	   /* what the peer was told */
 	uint16_t most_in;  /* largest payload that the peer may send */
 	uint16_t most_out; /* largest that it takes */
 };

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "splice/loader.h"
+
 #define SL_PACKET_PAIRS	       65536
 #define SL_PACKET_TIME_WAIT_MS 60000 /* that of Linux */
 
@@ -13,6 +15,10 @@ struct sl_packet_config {
 	uint32_t pairs;			/* slots, if nothing is loaded yet */
 	uint16_t port_first, port_last; /* source ports to upstreams; 0: chosen */
 	uint32_t time_wait_ms;		/* that a closed pair keeps its slot */
+	uint16_t mss;			/* that both ends are told */
+	enum sl_hook hook;
+	/* The only ones to attach to, ending with NULL, not copied. NULL: those that pairs use. */
+	const char *const *devices;
 };
 
 /* Before the first probe; without it the values above. *c is copied. */

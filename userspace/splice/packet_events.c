@@ -20,11 +20,6 @@
 
 static struct sl_packet_shared *const shared = &sl_packet_shared;
 
-bool sl_packet_is_loopback(uint32_t ifindex)
-{
-	return ifindex == shared->loopback;
-}
-
 void sl_packet_configure(const struct sl_packet_config *c)
 {
 	shared->config = *c;
@@ -204,6 +199,13 @@ int sl_packet_open(const char **ret_reason)
 	return r;
 }
 
+static void devices_changed(struct sl_io *io, uint32_t events)
+{
+	pthread_mutex_lock(&shared->lock);
+	sl_devices_changed(shared->devices);
+	pthread_mutex_unlock(&shared->lock);
+}
+
 static void start_reading(struct sl_packet_inbox *inbox)
 {
 	shared->reader = inbox;
@@ -211,6 +213,9 @@ static void start_reading(struct sl_packet_inbox *inbox)
 		(struct sl_io){.fd = ring_buffer__epoll_fd(shared->ring), .on_event = events_there};
 	sl_timer_init(&shared->tick, tick);
 	sl_loop_add(inbox->loop, &shared->io, EPOLLIN);
+	shared->devices_io =
+		(struct sl_io){.fd = sl_devices_fd(shared->devices), .on_event = devices_changed};
+	sl_loop_add(inbox->loop, &shared->devices_io, EPOLLIN);
 	sl_loop_arm(inbox->loop, &shared->tick, TICK_MS);
 }
 
@@ -228,6 +233,7 @@ void sl_packet_register(struct sl_packet_inbox *inbox)
 static void close_all(void)
 {
 	ring_buffer__free(SL_TAKE_PTR(shared->ring));
+	sl_devices_close(SL_TAKE_PTR(shared->devices));
 	sl_pins_close(&shared->pins);
 	free(SL_TAKE_PTR(shared->slot));
 	free(SL_TAKE_PTR(shared->scan.pairs));
@@ -242,6 +248,7 @@ void sl_packet_unregister(struct sl_packet_inbox *inbox)
 	pthread_mutex_lock(&shared->lock);
 	if (shared->reader == inbox) {
 		sl_loop_del(inbox->loop, &shared->io);
+		sl_loop_del(inbox->loop, &shared->devices_io);
 		sl_loop_disarm(inbox->loop, &shared->tick);
 		shared->reader = NULL;
 	}

@@ -7,17 +7,15 @@
  * - Source ports are outside the system's ephemeral range, because the kernel doesn't know that a
  *   spliced pair's port is taken.
  *
- * Devices that come up later are not attached to. */
+ * Devices are attached to when the first pair uses them: devices.c. */
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 
 #include "base/util.h"
 #include "splice/loader.h"
@@ -26,31 +24,13 @@
 #define PORTS_FEW   256u
 #define PORTS_BELOW 8192u
 
-static bool is_up(int fd, const char *device)
+static int open_devices(void)
 {
-	struct ifreq request = {0};
+	const struct sl_devices_options o = {.folder = SL_LOADER_FOLDER,
+					     .names = sl_packet_shared.config.devices,
+					     .hook = sl_packet_shared.config.hook};
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
-	return !ioctl(fd, SIOCGIFFLAGS, &request) && request.ifr_flags & IFF_UP;
-}
-
-/* 0 if one device could be attached to. */
-static int attach_devices(void)
-{
-	_sl_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct if_nameindex *all = if_nameindex();
-	int result = -ENODEV, r;
-	const char *how;
-
-	for (struct if_nameindex *i = all; i && i->if_index; i++) {
-		if (fd < 0 || !is_up(fd, i->if_name))
-			continue;
-		r = sl_loader_attach(SL_LOADER_FOLDER, i->if_name, SL_HOOK_TC, &how);
-		if (!r || result == -ENODEV)
-			result = r;
-	}
-	if_freenameindex(all);
-	return result;
+	return sl_devices_open(&o, &sl_packet_shared.devices);
 }
 
 static int lock_folder(void)
@@ -215,9 +195,9 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 	r = lock_folder();
 	if (r)
 		return fail(r, "another process uses the packet engine");
-	r = attach_devices();
+	r = open_devices();
 	if (r)
-		return fail(r, "the BPF program can't be attached to any device");
+		return fail(r, "the kernel does not tell of its devices");
 	r = sl_pins_open(SL_LOADER_FOLDER, &sl_packet_shared.pins);
 	if (!r)
 		r = try_control();
@@ -234,7 +214,6 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 		ring_buffer__new(sl_packet_shared.pins.events, on_event, NULL, NULL);
 	if (!sl_packet_shared.ring)
 		return fail(-errno, "the events can't be read");
-	sl_packet_shared.loopback = if_nametoindex("lo");
-	sl_packet_shared.reason = "tc ingress: loaded, attached, and the control program answers";
+	sl_packet_shared.reason = "loaded, and the control program answers";
 	return 0;
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/util.h"
 #include "splice/packet.h"
@@ -36,24 +35,20 @@ static void release_attempts(struct sl_packet_prepared *k)
 		sl_packet_release(k->attempt[--k->attempts].slot);
 }
 
-/* The address that the kernel will connect from: it has to be known before. */
-static int find_source(const struct sl_addr *peer, struct sl_addr *ret)
-{
-	_sl_close_ int fd = socket(peer->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(*ret);
-
-	if (fd < 0 || connect(fd, &peer->sa, sl_addr_len(peer)) < 0)
-		return -errno;
-	return getsockname(fd, &ret->sa, &len) < 0 ? -errno : 0;
-}
-
+/* The devices of both peers have to be watched, and the address that the kernel will connect from has to
+ * be known before. */
 static int watch(struct sl_packet_prepared *k, const struct sl_endpoint *client, struct attempt *a)
 {
 	struct sl_control_leg leg[2] = {0};
-	int r = find_source(&a->peer, &a->local);
+	struct sl_way way;
+	int r = sl_packet_reach(&client->peer, &client->local, &way, &k->reason);
 
+	if (!r)
+		r = sl_packet_reach(&a->peer, NULL, &way, &k->reason);
 	if (r)
 		return r;
+	a->local = way.source;
+	k->reason = "no slot or port is free";
 	sl_packet_set_peer(&leg[SL_CLIENT], &client->peer);
 	sl_packet_set_local(&leg[SL_CLIENT], &client->local);
 	sl_packet_set_peer(&leg[SL_UPSTREAM], &a->peer);
@@ -87,7 +82,7 @@ static int prepare_attempt(struct sl_packet_prepared *k, struct sl_stream *clien
 		return r;
 	k->attempt[k->attempts++] = a;
 	o->source = a.local;
-	o->mss = SL_SPLICE_MSS;
+	o->mss = sl_packet_mss();
 	o->window_clamp = SL_SPLICE_WINDOW_CLAMP;
 	return 0;
 }

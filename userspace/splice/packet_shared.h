@@ -43,16 +43,16 @@ struct sl_packet_shared {
 	const char *reason;
 	int folder; /* locked */
 	struct sl_pins pins;
+	struct sl_devices *devices;
 	struct ring_buffer *ring;
 	struct sl_packet_slot *slot;
 	uint32_t uses[SL_PACKET_USES]; /* slots by use */
 	uint32_t free, cooling, cooling_last;
 	uint32_t mark; /* slots from here on were never in use */
 	uint16_t port_first, port_last, port_next;
-	unsigned loopback;   /* ifindex */
 	unsigned registered; /* inboxes */
 	struct sl_packet_inbox *reader;
-	struct sl_io io;
+	struct sl_io io, devices_io;
 	struct sl_timer tick;
 	struct sl_packet_scan {
 		struct sl_flow_pair *pairs;

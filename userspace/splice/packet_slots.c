@@ -17,7 +17,9 @@
 
 struct sl_packet_shared sl_packet_shared = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.config = {.pairs = SL_PACKET_PAIRS, .time_wait_ms = SL_PACKET_TIME_WAIT_MS},
+	.config = {.pairs = SL_PACKET_PAIRS,
+		   .time_wait_ms = SL_PACKET_TIME_WAIT_MS,
+		   .mss = SL_SPLICE_MSS},
 	.folder = -1,
 };
 
@@ -183,6 +185,11 @@ void sl_packet_abandon(uint32_t slot)
 	pthread_mutex_lock(&shared->lock);
 	sl_packet_set_use(slot, USE_LEFT);
 	pthread_mutex_unlock(&shared->lock);
+}
+
+uint16_t sl_packet_mss(void)
+{
+	return shared->config.mss;
 }
 
 uint32_t sl_packet_slots(void)

@@ -109,6 +109,7 @@ int sl_packet_sample(struct sl_stream *stream, struct sl_packet_socket *ret,
 	s.fd = e.fd;
 	s.most_in = e.announced_mss - options;
 	s.most_out = e.mss;
+	s.mss = e.announced_mss;
 	l.options = (e.sack ? SL_LEG_SACK : 0) | (e.timestamps ? SL_LEG_TIMESTAMPS : 0) |
 		    (e.ecn ? SL_LEG_ECN : 0);
 	l.mss = e.mss;

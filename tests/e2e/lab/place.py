@@ -64,6 +64,7 @@ class Place:
     def __init__(self, net, where="veth", ports=(3128, 9145), config=None):
         self.where = where
         self.address, self.server_address = WHERE[where]
+        self.source = None  # the client's address, if it matters
         here = where.startswith("loopback")
         self.client, self.server = (net.proxy, net.proxy) if here else (net.client, net.server)
         any_address = "[::]" if ":" in self.address else "0.0.0.0"
@@ -83,7 +84,8 @@ class Place:
     def tunnel(self, port, client_port=0):
         """A client socket behind an answered CONNECT."""
         host = f"[{self.server_address}]" if ":" in self.server_address else self.server_address
-        sock = self.client.connect(self.address, self.sluice.port, client_port=client_port)
+        sock = self.client.connect(self.address, self.sluice.port, source=self.source,
+                                   client_port=client_port)
         sock.settimeout(20)
         sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = b""
