@@ -1,0 +1,206 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The packet engine under stress: many tunnels of all kinds at once, every byte compared by its position,
+every ending as it was meant. The load generator (tests/load) holds both ends of each tunnel. Each test
+has namespaces and a bpffs of its own. STRESS_SCALE multiplies the number of tunnels (nightly: 20),
+STRESS_SEED moves the whole run to other tunnels. Needs root with CAP_BPF."""
+
+import contextlib
+import os
+import sys
+
+from lab import Skip, Suite, Topology, check, equal
+from lab.bpffs import Bpffs
+from lab.load import Load
+from lab.sluice import Sluice
+
+suite = Suite()
+SCALE = float(os.environ.get("STRESS_SCALE", "1"))
+SEED = int(os.environ.get("STRESS_SEED", "1"))
+CONCURRENCY = 150
+OFFLOADS = ("tso", "gso", "gro", "tx")
+# Of 65536 packets: lost, duplicated, held back for some milliseconds.
+BAD_NETWORK = (330, 330, 650)
+ALLOW_ALL = {"acl": [{"allow": {"dst": "0.0.0.0/0"}}, {"allow": {"dst": "::/0"}}]}
+
+
+class StressSluice(Sluice):
+    def __init__(self, net, prefix, engine, address, release):
+        self.address = address
+        anywhere = "[::]" if ":" in address else "0.0.0.0"
+        super().__init__(net, {"workers": 2, "splice": {"engine": engine, "after": "20ms"},
+                               "timeouts": {"drain": "200ms"}, "limits": {"connections": 20000}},
+                         listener={**ALLOW_ALL, "listen": f"{anywhere}:{self.port}"}, release=release,
+                         prefix=prefix, start=False)
+
+    def ready(self):
+        try:
+            return b" 200 " in self.http_get("/readyz")
+        except OSError:
+            return False
+
+
+class Arena:
+    """Namespaces, a bpffs, and a sluice between them, or all on loopback."""
+
+    def __init__(self, engine="packet", loopback=False, v6=False, release=True):
+        net = self.net = Topology()
+        self.client, self.server = (net.proxy, net.proxy) if loopback else (net.client, net.server)
+        if loopback:
+            self.proxy = self.target = "::1" if v6 else "127.0.0.1"
+        else:
+            self.proxy, self.target = (("fd00:1::1", "fd00:2::2") if v6 else
+                                       ("10.1.0.1", "10.2.0.2"))
+        self.devices = ["lo"] if loopback else ["to-proxy", "to-proxy"]
+        self.bpffs = Bpffs()
+        self.sluice = StressSluice(net, self.bpffs.prefix, engine, self.proxy, release)
+
+    def all_devices(self):
+        net = self.net
+        return ((net.client, "to-proxy"), (net.proxy, "to-client"), (net.proxy, "to-server"),
+                (net.server, "to-proxy"))
+
+    def start(self):
+        self.sluice.start()
+        if self.sluice.config["splice"]["engine"] == "packet":
+            engine = self.engine()
+            if not engine["available"]:
+                raise Skip(f"the packet engine is not available: {engine['reason']}")
+        return self
+
+    def engine(self):
+        engines = self.sluice.ask("stats")["stats"]["engines"]
+        return [e for e in engines if e["name"] == "packet"][0]
+
+    def load(self, tunnels, seed=0, **options):
+        return Load(self.client, self.server, (self.proxy, self.sluice.port), self.target,
+                    self.devices, tunnels=max(1, int(tunnels * SCALE)), concurrency=CONCURRENCY,
+                    seed=SEED * 1000 + seed, **options)
+
+    def run(self, tunnels, **options):
+        return self.load(tunnels, **options).result().join_log(self.sluice)
+
+    def close(self):
+        self.sluice.discard()
+        self.bpffs.close()
+
+
+@contextlib.contextmanager
+def arena(**options):
+    a = Arena(**options)
+    try:
+        yield a
+        a.sluice.stop()
+    finally:
+        a.close()
+
+
+def whole(result):
+    print("# " + result.tell().replace("\n", "\n# "), flush=True)
+    check(not result.failures, result.tell)
+
+
+def mostly_spliced(result):
+    quiet = result.quiet()
+    check(len(result.spliced(quiet)) > 0.9 * len(quiet), lambda: f"too few spliced: {result.tell()}")
+
+
+def undisturbed(result):
+    """No packet was refused as too old by an end's protection against wrapped sequence numbers."""
+    for name, tcp in result.tcp.items():
+        equal((tcp["PAWSEstab"], tcp["PAWSActive"]), (0, 0), f"PAWS drops at the {name}")
+
+
+@suite.test(timeout=600)
+def on_a_clean_link_nothing_is_lost_or_reset(_):
+    with arena() as a:
+        result = a.start().run(2000, no_resets=True)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+        equal(result.report["resets"], {"in": 0, "out": 0}, "RSTs on the wire")
+
+
+@suite.test(timeout=600)
+def resets_and_cuts_arrive_as_such(_):
+    with arena() as a:
+        result = a.start().run(1000, seed=1)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+
+
+@suite.test(timeout=600)
+def losses_duplicates_and_disorder_corrupt_nothing(_):
+    with arena() as a:
+        result = a.start().run(1000, seed=2, fault=BAD_NETWORK)
+        whole(result)
+        mostly_spliced(result)
+
+
+@suite.test(timeout=600)
+def on_loopback(_):
+    with arena(loopback=True) as a:
+        result = a.start().run(1000, seed=3)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+
+
+@suite.test(timeout=600)
+def on_a_loopback_that_loses_packets(_):
+    with arena(loopback=True) as a:
+        result = a.start().run(500, seed=4, fault=BAD_NETWORK)
+        whole(result)
+        mostly_spliced(result)
+
+
+@suite.test(timeout=600)
+def over_ipv6(_):
+    with arena(v6=True) as a:
+        result = a.start().run(600, seed=5)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+
+
+@suite.test(timeout=600)
+def without_offloads(_):
+    with arena() as a:
+        for ns, device in a.all_devices():
+            ns.run("ethtool", "-K", device, *[word for o in OFFLOADS for word in (o, "off")])
+        result = a.start().run(600, seed=6)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+
+
+@suite.test(timeout=600)
+def with_a_small_mtu(_):
+    with arena() as a:
+        for ns, device in a.all_devices():
+            ns.ip(f"link set {device} mtu 1280")
+        result = a.start().run(600, seed=7)
+        whole(result)
+        mostly_spliced(result)
+        undisturbed(result)
+
+
+@suite.test(timeout=600)
+def with_a_smaller_mtu_behind_the_proxy_nothing_is_lost(_):
+    with arena() as a:
+        for ns, device in a.all_devices()[2:]:
+            ns.ip(f"link set {device} mtu 1280")
+        whole(a.start().run(300, seed=8))
+
+
+@suite.test(timeout=600)
+def under_sanitizers(_):
+    with arena(release=False) as a:
+        result = a.start().run(400, seed=9)
+        whole(result)
+        mostly_spliced(result)
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(contextlib.nullcontext))
