@@ -7,13 +7,29 @@
 
 #include "handover.h"
 
-/* Addresses of a leg as a packet from its peer carries them. */
-SL_INLINE void sl_leg_key(const struct sl_control_leg *l, struct sl_flow_key *ret)
+/* A leg's addresses as a packet from its peer carries them, in the map of their family. */
+struct sl_leg_flow {
+	struct sl_flow_key ip4;
+	struct sl_flow6_key ip6;
+	int is_ip4;
+};
+
+SL_INLINE void sl_leg_flow(const __u8 *peer, const __u8 *local, __be16 peer_port, __be16 local_port,
+			   struct sl_leg_flow *ret)
 {
-	__builtin_memcpy(ret->src, l->peer, sizeof(ret->src));
-	__builtin_memcpy(ret->dst, l->local, sizeof(ret->dst));
-	ret->sport = l->peer_port;
-	ret->dport = l->local_port;
+	ret->is_ip4 = sl_is_ip4(peer);
+	sl_copy_words(ret->ip4.src, peer + 12, 1);
+	sl_copy_words(ret->ip4.dst, local + 12, 1);
+	sl_copy_words(ret->ip6.src, peer, 4);
+	sl_copy_words(ret->ip6.dst, local, 4);
+	ret->ip4.sport = ret->ip6.sport = sl_ntoh16(peer_port);
+	ret->ip4.dport = ret->ip6.dport = sl_ntoh16(local_port);
+}
+
+SL_INLINE struct sl_flow *sl_look_up(const struct sl_leg_flow *at)
+{
+	return at->is_ip4 ? bpf_map_lookup_elem(&flows, &at->ip4)
+			  : bpf_map_lookup_elem(&flows6, &at->ip6);
 }
 
 /* Whether the flow's pair has ended, so that another may take its addresses. */
@@ -28,28 +44,32 @@ SL_INLINE int sl_is_over(const struct sl_flow *flow)
 SL_INLINE int sl_add_flow(struct sl_control *c, struct sl_control_leg *l, __u8 leg)
 {
 	struct sl_flow flow = {.pair = c->pair, .generation = c->generation, .leg = leg};
-	struct sl_flow_key key;
+	struct sl_leg_flow at;
 	struct sl_flow *old;
+	long error;
 
-	sl_leg_key(l, &key);
-	old = bpf_map_lookup_elem(&flows, &key);
+	sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
+	old = sl_look_up(&at);
 	if (old && !sl_is_over(old))
 		return -EEXIST;
-	return bpf_map_update_elem(&flows, &key, &flow, BPF_ANY) ? -ENOSPC : 0;
+	error = at.is_ip4 ? bpf_map_update_elem(&flows, &at.ip4, &flow, BPF_ANY)
+			  : bpf_map_update_elem(&flows6, &at.ip6, &flow, BPF_ANY);
+	return error ? -ENOSPC : 0;
 }
 
 SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l)
 {
-	struct sl_flow_key key;
+	struct sl_leg_flow at;
 	struct sl_flow *flow;
 
-	__builtin_memcpy(key.src, l->peer, sizeof(key.src));
-	__builtin_memcpy(key.dst, l->local, sizeof(key.dst));
-	key.sport = l->peer_port;
-	key.dport = l->local_port;
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow->pair == c->pair && flow->generation == c->generation)
-		bpf_map_delete_elem(&flows, &key);
+	sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
+	flow = sl_look_up(&at);
+	if (!flow || flow->pair != c->pair || flow->generation != c->generation)
+		return;
+	if (at.is_ip4)
+		bpf_map_delete_elem(&flows, &at.ip4);
+	else
+		bpf_map_delete_elem(&flows6, &at.ip6);
 }
 
 SL_INLINE void sl_set_up_leg(struct sl_leg *l, const struct sl_control_leg *c)
@@ -83,7 +103,7 @@ SL_INLINE int sl_set_up(struct sl_control *c, struct sl_flow_pair *pair)
 		sl_set_up_leg(&pair->leg[1], &c->leg[1]);
 		pair->generation = c->generation;
 		pair->flags = 0;
-		pair->flip_ms = pair->last_ms = 0;
+		pair->flip_ms = 0;
 		pair->state = SL_FLOW_WATCH;
 	}
 	bpf_spin_unlock(&pair->lock);

@@ -54,7 +54,8 @@ SL_INLINE void sl_flip(struct sl_flow_pair *pair, __u32 now_ms)
 {
 	sl_flip_leg(&pair->leg[0], &pair->leg[1], now_ms);
 	sl_flip_leg(&pair->leg[1], &pair->leg[0], now_ms);
-	pair->flip_ms = pair->last_ms = now_ms;
+	sl_pair_prepare(pair);
+	pair->flip_ms = now_ms;
 	if (sl_is_drained(pair))
 		pair->flags |= SL_PAIR_DRAINED;
 	pair->state = SL_FLOW_ACTIVE;
@@ -125,35 +126,36 @@ SL_INLINE int sl_note(struct sl_flow_pair *pair, struct sl_leg *from, const stru
 	return waits;
 }
 
-/* A packet of a pair in WATCH or ARMED. *ret_active: meanwhile it is ACTIVE, and the packet is to be
+/* A packet of a pair that is not ACTIVE or CLOSED. True: meanwhile it is, and the packet is to be
  * treated so. Else it passes. */
-SL_INLINE void sl_watch(const struct sl_packet *p, const struct sl_found *f,
-			const struct sl_arrival *a, int *ret_active)
+SL_INLINE int sl_watch(const struct sl_packet *p, const struct sl_found *f,
+		       const struct sl_arrival *a)
 {
 	__u32 now_ms = bpf_ktime_get_ns() / 1000000;
 	struct sl_flow_pair *pair = f->pair;
-	int waits = SL_PASS_STALE, news = 0;
+	int waits = SL_PASS_STALE, news = 0, active = 0;
 
 	bpf_spin_lock(&pair->lock);
 	if (pair->generation != f->generation)
 		waits = SL_PASS_STALE;
 	else if (pair->state == SL_FLOW_WATCH || pair->state == SL_FLOW_ARMED)
 		waits = sl_note(pair, f->from, p, a, now_ms, &news);
-	else if (pair->state == SL_FLOW_ACTIVE || pair->state == SL_FLOW_CLOSED)
-		*ret_active = 1;
+	else
+		active = sl_is_spliced(pair);
 	bpf_spin_unlock(&pair->lock);
 
-	if (*ret_active)
-		return;
+	if (active)
+		return 1;
 	if (waits == SL_READY) {
 		sl_count(SL_FLIP_PACKET, 0);
 		sl_tell(f, SL_EVENT_FLIPPED);
-		*ret_active = news;
+		if (news)
+			return 1;
 	} else if (waits == SL_WAIT_INPUT || waits == SL_WAIT_ACK) {
 		sl_count(waits, 0);
 	}
-	if (!*ret_active)
-		sl_count(waits == SL_PASS_STALE ? SL_PASS_STALE : SL_PASS_WATCHED, p->payload_len);
+	sl_count(waits == SL_PASS_STALE ? SL_PASS_STALE : SL_PASS_WATCHED, p->payload_len);
+	return 0;
 }
 
 #endif

@@ -27,11 +27,18 @@ __attribute__((noinline)) int sl_parse_tc(struct __sk_buff *ctx, struct sl_packe
 	/* clang 14 shares ctx + offset with the loads before the pull; the verifier of Linux 6.18
 	 * and older refuses a context pointer with an offset. */
 	SL_OPAQUE(ctx);
+	/* The kernel holds the outer of at most two tags apart from the frame. */
 	return sl_packet_parse(p, (void *)(long)ctx->data, (void *)(long)ctx->data_end, ctx->len) &&
-	       p->frame_len <= ctx->len;
+	       p->frame_len <= ctx->len && !(ctx->vlan_present && p->tags > 1);
 }
 
-/* The kernel holds the outer VLAN tag apart from the frame. */
+SL_INLINE int find(struct __sk_buff *ctx, const struct sl_packet *p, struct sl_found *ret)
+{
+	return sl_find(p, (void *)(long)ctx->data, (void *)(long)ctx->data_end, ret);
+}
+
+/* The kernel holds the outer VLAN tag apart from the frame. False: no room for an Ethernet header,
+ * which can't be. */
 SL_INLINE int note_arrival(struct __sk_buff *ctx, const struct sl_packet *p, struct sl_arrival *ret)
 {
 	ret->eth = (void *)(long)ctx->data;
@@ -39,13 +46,14 @@ SL_INLINE int note_arrival(struct __sk_buff *ctx, const struct sl_packet *p, str
 	ret->tag[0] = p->tag[0];
 	ret->tag[1] = p->tag[1];
 	ret->tagging = p->tagging;
-	if (!ctx->vlan_present)
-		return 1;
-	ret->tag[1] = p->tag[0];
-	ret->tag[0] = sl_hton16(ctx->vlan_tci);
-	ret->tagging =
-		(p->tags + 1) | (ctx->vlan_proto == sl_hton16(ETH_P_8021AD) ? SL_TAG_SERVICE : 0);
-	return p->tags < 2;
+	if (ctx->vlan_present) {
+		ret->tag[1] = p->tag[0];
+		ret->tag[0] = sl_hton16(ctx->vlan_tci);
+		ret->tagging = p->tags + 1;
+		if (ctx->vlan_proto == sl_hton16(ETH_P_8021AD))
+			ret->tagging |= SL_TAG_SERVICE;
+	}
+	return (void *)(ret->eth + 1) <= (void *)(long)ctx->data_end;
 }
 
 SL_INLINE int load_options(struct __sk_buff *ctx, struct sl_packet *p, struct sl_options *o)
@@ -99,6 +107,7 @@ SL_INLINE long change(struct __sk_buff *ctx, const struct sl_packet *p, struct s
 		.end = (void *)(long)ctx->data_end,
 		.from = f->from,
 		.to = f->to,
+		.address_sum = sl_address_sum(f->pair, f->leg),
 		.timestamps = f->pair->flags & SL_PAIR_TIMESTAMPS,
 	};
 	long error = 0;
@@ -122,46 +131,85 @@ SL_INLINE int send(const struct sl_packet *p, const struct sl_leg *to)
 {
 	switch (to->output) {
 	case SL_OUT_PEER:
-		sl_count(SL_SENT_PEER, p->payload_len);
+		sl_count_sent(SL_SENT_PEER, p->payload_len);
 		return bpf_redirect_peer(to->ifindex, 0);
 	case SL_OUT_NEIGH:
-		sl_count(SL_SENT_NEIGH, p->payload_len);
+		sl_count_sent(SL_SENT_NEIGH, p->payload_len);
 		return bpf_redirect_neigh(to->ifindex, NULL, 0, 0);
 	case SL_OUT_UP:
-		sl_count(SL_SENT_UP, p->payload_len);
+		sl_count_sent(SL_SENT_UP, p->payload_len);
 		return TC_ACT_OK;
 	default:
-		sl_count(SL_SENT, p->payload_len);
+		sl_count_sent(SL_SENT, p->payload_len);
 		return bpf_redirect(to->ifindex, 0);
 	}
 }
 
-SEC("tc")
-int sl_splice_tc(struct __sk_buff *ctx)
+SL_INLINE int send_on(struct __sk_buff *ctx, const struct sl_packet *p, struct sl_options *o,
+		      const struct sl_found *f)
+{
+	__u32 notes = 0;
+	long error = change(ctx, p, o, f, &notes);
+
+	if (SL_UNLIKELY(error)) {
+		sl_fail(p, f, error);
+		return TC_ACT_SHOT;
+	}
+	sl_account(p, f, notes);
+	return send(p, f->to);
+}
+
+/* Any packet. Global, so that it is verified by itself. */
+__attribute__((noinline)) int sl_splice_rare(struct __sk_buff *ctx)
 {
 	struct sl_options options = {0};
 	struct sl_packet p = {0};
 	struct sl_arrival arrival;
 	enum sl_action action;
 	struct sl_found found;
-	__u32 notes;
-	long error;
 
-	if (!sl_parse_tc(ctx, &p) || !sl_find(&p, &found) || !note_arrival(ctx, &p, &arrival) ||
-	    (void *)(arrival.eth + 1) > (void *)(long)ctx->data_end)
+	if (!sl_parse_tc(ctx, &p) || !find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
 		return TC_ACT_UNSPEC;
 	if (!load_options(ctx, &p, &options)) {
 		sl_count(SL_DROP_OPTIONS, p.payload_len);
 		return TC_ACT_SHOT;
 	}
-	action = sl_decide(&p, &found, &arrival);
+	if (!sl_is_spliced(found.pair) && !sl_watch(&p, &found, &arrival))
+		return TC_ACT_UNSPEC;
+	action = sl_track(&p, &found, &arrival);
 	if (action != SL_SEND)
 		return action == SL_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
-	error = change(ctx, &p, &options, &found, &notes);
-	if (error) {
-		sl_fail(&p, &found, error);
-		return TC_ACT_SHOT;
-	}
-	sl_account(&p, &found, notes);
-	return send(&p, found.to);
+	return send_on(ctx, &p, &options, &found);
+}
+
+/* A plain packet that changes nothing of its pair; else SL_RARE, and nothing was done. */
+__attribute__((noinline)) int sl_splice_plain(struct __sk_buff *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct sl_arrival arrival;
+	enum sl_parsed parsed;
+	struct sl_found found;
+	struct sl_packet p;
+
+	parsed = sl_packet_glance(&p, data, end);
+	if (parsed == SL_PARSED_OTHERS && ctx->len > end - data)
+		parsed = SL_PARSED_RARE; /* perhaps its headers are not linear */
+	if (parsed != SL_PARSED_PLAIN)
+		return parsed == SL_PARSED_RARE ? SL_RARE : TC_ACT_UNSPEC;
+	if (!find(ctx, &p, &found))
+		return TC_ACT_UNSPEC;
+	if (!sl_packet_parse_plain(&p, data, end, ctx->len) || p.frame_len > ctx->len ||
+	    !note_arrival(ctx, &p, &arrival) || !sl_is_routine(&p, &found, &arrival))
+		return SL_RARE;
+	sl_advance(&p, found.from, found.to);
+	return send_on(ctx, &p, NULL, &found);
+}
+
+/* Two functions and not one, so that they share the 512 bytes of stack and don't add up. */
+SEC("tc")
+int sl_splice_tc(struct __sk_buff *ctx)
+{
+	int verdict = sl_splice_plain(ctx);
+
+	return verdict == SL_RARE ? sl_splice_rare(ctx) : verdict;
 }

@@ -10,24 +10,36 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Global, so that it is verified by itself. Headers must be in the first buffer of a frame; all
- * drivers do that. */
+/* Headers must be in the first buffer of a frame; all drivers do that. */
+SL_INLINE int is_whole(struct xdp_md *ctx, const struct sl_packet *p)
+{
+	return p->frame_len <= ctx->data_end - ctx->data ||
+	       p->frame_len <= bpf_xdp_get_buff_len(ctx);
+}
+
+/* Global, so that it is verified by itself. */
 __attribute__((noinline)) int sl_parse_xdp(struct xdp_md *ctx, struct sl_packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	return p && sl_packet_parse(p, data, end, end - data) &&
-	       (p->frame_len <= end - data || p->frame_len <= bpf_xdp_get_buff_len(ctx));
+	return p && sl_packet_parse(p, data, end, end - data) && is_whole(ctx, p);
 }
 
-/* A tag that the device stripped can't be seen here: such devices need rxvlan off. */
-SL_INLINE void note_arrival(struct xdp_md *ctx, const struct sl_packet *p, struct sl_arrival *ret)
+SL_INLINE int find(struct xdp_md *ctx, const struct sl_packet *p, struct sl_found *ret)
+{
+	return sl_find(p, (void *)(long)ctx->data, (void *)(long)ctx->data_end, ret);
+}
+
+/* A tag that the device stripped can't be seen here: such devices need rxvlan off. False: no room
+ * for an Ethernet header, which can't be. */
+SL_INLINE int note_arrival(struct xdp_md *ctx, const struct sl_packet *p, struct sl_arrival *ret)
 {
 	ret->eth = (void *)(long)ctx->data;
 	ret->ifindex = ctx->ingress_ifindex;
 	ret->tag[0] = p->tag[0];
 	ret->tag[1] = p->tag[1];
 	ret->tagging = p->tagging;
+	return (void *)(ret->eth + 1) <= (void *)(long)ctx->data_end;
 }
 
 SL_INLINE int load_options(struct xdp_md *ctx, struct sl_packet *p, struct sl_options *o)
@@ -53,6 +65,7 @@ SL_INLINE long change(struct xdp_md *ctx, const struct sl_packet *p, struct sl_o
 		.end = (void *)(long)ctx->data_end,
 		.from = f->from,
 		.to = f->to,
+		.address_sum = sl_address_sum(f->pair, f->leg),
 		.timestamps = f->pair->flags & SL_PAIR_TIMESTAMPS,
 	};
 	struct tcphdr *tcp = (void *)c.data + (p->l4_at & 127);
@@ -72,41 +85,76 @@ SL_INLINE long change(struct xdp_md *ctx, const struct sl_packet *p, struct sl_o
 SL_INLINE int send(struct xdp_md *ctx, const struct sl_packet *p, const struct sl_leg *to)
 {
 	if (to->output == SL_OUT_UP) {
-		sl_count(SL_SENT_UP, p->payload_len);
+		sl_count_sent(SL_SENT_UP, p->payload_len);
 		return XDP_PASS;
 	}
-	sl_count(SL_SENT, p->payload_len);
+	sl_count_sent(SL_SENT, p->payload_len);
 	return to->ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(to->ifindex, 0);
 }
 
-SEC("xdp.frags")
-int sl_splice_xdp(struct xdp_md *ctx)
+SL_INLINE int send_on(struct xdp_md *ctx, const struct sl_packet *p, struct sl_options *o,
+		      const struct sl_found *f)
+{
+	__u32 notes = 0;
+	long error = change(ctx, p, o, f, &notes);
+
+	if (SL_UNLIKELY(error)) {
+		sl_fail(p, f, error);
+		return XDP_DROP;
+	}
+	sl_account(p, f, notes);
+	return send(ctx, p, f->to);
+}
+
+/* Any packet. Global, so that it is verified by itself. */
+__attribute__((noinline)) int sl_splice_rare(struct xdp_md *ctx)
 {
 	struct sl_options options = {0};
 	struct sl_packet p = {0};
 	struct sl_arrival arrival;
 	enum sl_action action;
 	struct sl_found found;
-	__u32 notes;
-	long error;
 
-	if (!sl_parse_xdp(ctx, &p) || !sl_find(&p, &found))
-		return XDP_PASS;
-	note_arrival(ctx, &p, &arrival);
-	if ((void *)(arrival.eth + 1) > (void *)(long)ctx->data_end)
+	if (!sl_parse_xdp(ctx, &p) || !find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
 		return XDP_PASS;
 	if (!load_options(ctx, &p, &options)) {
 		sl_count(SL_DROP_OPTIONS, p.payload_len);
 		return XDP_DROP;
 	}
-	action = sl_decide(&p, &found, &arrival);
+	if (!sl_is_spliced(found.pair) && !sl_watch(&p, &found, &arrival))
+		return XDP_PASS;
+	action = sl_track(&p, &found, &arrival);
 	if (action != SL_SEND)
 		return action == SL_DROP ? XDP_DROP : XDP_PASS;
-	error = change(ctx, &p, &options, &found, &notes);
-	if (error) {
-		sl_fail(&p, &found, error);
-		return XDP_DROP;
-	}
-	sl_account(&p, &found, notes);
-	return send(ctx, &p, found.to);
+	return send_on(ctx, &p, &options, &found);
+}
+
+/* A plain packet that changes nothing of its pair; else SL_RARE, and nothing was done. */
+__attribute__((noinline)) int sl_splice_plain(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct sl_arrival arrival;
+	enum sl_parsed parsed;
+	struct sl_found found;
+	struct sl_packet p;
+
+	parsed = sl_packet_glance(&p, data, end);
+	if (parsed != SL_PARSED_PLAIN)
+		return parsed == SL_PARSED_RARE ? SL_RARE : XDP_PASS;
+	if (!find(ctx, &p, &found))
+		return XDP_PASS;
+	if (!sl_packet_parse_plain(&p, data, end, end - data) || !is_whole(ctx, &p) ||
+	    !note_arrival(ctx, &p, &arrival) || !sl_is_routine(&p, &found, &arrival))
+		return SL_RARE;
+	sl_advance(&p, found.from, found.to);
+	return send_on(ctx, &p, NULL, &found);
+}
+
+/* Two functions and not one, so that they share the 512 bytes of stack and don't add up. */
+SEC("xdp.frags")
+int sl_splice_xdp(struct xdp_md *ctx)
+{
+	int verdict = sl_splice_plain(ctx);
+
+	return verdict == SL_RARE ? sl_splice_rare(ctx) : verdict;
 }

@@ -16,6 +16,8 @@ enum sl_action {
 	SL_SEND, /* rewrite it and send it on */
 };
 
+#define SL_RARE (-2) /* beside a hook's verdicts: a packet for sl_splice_rare() */
+
 /* What a hook knows of a packet beside its bytes. */
 struct sl_arrival {
 	const struct ethhdr *eth;
@@ -29,11 +31,11 @@ struct sl_found {
 	struct sl_flow_pair *pair;
 	struct sl_leg *from, *to;
 	__u32 id;
+	__u32 leg; /* of `from` */
 	__u16 generation;
-	__u8 leg; /* of `from` */
 };
 
-SL_INLINE void sl_count(__u32 reason, __u32 bytes)
+SL_INLINE int sl_count_sent(__u32 reason, __u32 bytes)
 {
 	struct sl_counter *c = bpf_map_lookup_elem(&counters, &reason);
 
@@ -41,6 +43,14 @@ SL_INLINE void sl_count(__u32 reason, __u32 bytes)
 		c->packets++;
 		c->bytes += bytes;
 	}
+	return c != NULL;
+}
+
+/* Out of line: what is rare should take neither registers nor stack from what is not. The value is
+ * returned because clang 14 makes the function void otherwise, and the verifier wants R0. */
+static __attribute__((noinline)) int sl_count(__u32 reason, __u32 bytes)
+{
+	return sl_count_sent(reason, bytes);
 }
 
 /* Options in an unusual order, of which o->bytes holds `len`. False: malformed. */
@@ -53,36 +63,77 @@ SL_INLINE int sl_take_options(struct sl_packet *p, struct sl_options *o, __u32 l
 	return !o->bad;
 }
 
+static __attribute__((noinline)) int sl_tell_event(__u32 pair, __u16 generation,
+						   enum sl_event_type type, __u8 leg)
+{
+	struct sl_event e = {.pair = pair, .generation = generation, .type = type, .leg = leg};
+	long error = bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+
+	if (error)
+		sl_count(SL_EVENTS_LOST, 0);
+	return error;
+}
+
 /* Not under the lock: that allows no helper. */
 SL_INLINE void sl_tell(const struct sl_found *f, enum sl_event_type type)
 {
-	struct sl_event e = {
-		.pair = f->id,
-		.generation = f->generation,
-		.type = type,
-		.leg = f->leg,
-	};
+	sl_tell_event(f->id, f->generation, type, f->leg);
+}
 
-	if (bpf_ringbuf_output(&events, &e, sizeof(e), 0))
-		sl_count(SL_EVENTS_LOST, 0);
+/* Packets are rewritten and sent on. */
+SL_INLINE int sl_is_spliced(const struct sl_flow_pair *pair)
+{
+	return pair->state == SL_FLOW_ACTIVE || pair->state == SL_FLOW_CLOSED;
+}
+
+/* [data, end) is the frame that was parsed. NULL: not ours. */
+SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *data, const void *end)
+{
+	const struct iphdr *ip4 = data + (p->l3_at & 31);
+	const struct ipv6hdr *ip6 = (const void *)ip4;
+	const struct tcphdr *tcp = data + (p->l4_at & 127);
+	union {
+		struct sl_flow_key ip4;
+		struct sl_flow6_key ip6;
+	} key;
+
+	if ((const void *)(ip4 + 1) > end || (const void *)(tcp + 1) > end)
+		return NULL;
+	if (p->version == 4) {
+		sl_copy_words(key.ip4.src, &ip4->saddr, 1);
+		sl_copy_words(key.ip4.dst, &ip4->daddr, 1);
+		key.ip4.sport = sl_ntoh16(tcp->source);
+		key.ip4.dport = sl_ntoh16(tcp->dest);
+		return bpf_map_lookup_elem(&flows, &key.ip4);
+	}
+	if ((const void *)(ip6 + 1) > end)
+		return NULL;
+	sl_copy_words(key.ip6.src, &ip6->saddr, 4);
+	sl_copy_words(key.ip6.dst, &ip6->daddr, 4);
+	key.ip6.sport = sl_ntoh16(tcp->source);
+	key.ip6.dport = sl_ntoh16(tcp->dest);
+	return bpf_map_lookup_elem(&flows6, &key.ip6);
 }
 
 /* False: not ours. A flow whose slot has a new owner counts as stale. */
-SL_INLINE int sl_find(const struct sl_packet *p, struct sl_found *ret)
+SL_INLINE int sl_find(const struct sl_packet *p, const void *data, const void *end,
+		      struct sl_found *ret)
 {
-	struct sl_flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+	struct sl_flow *flow = sl_find_flow(p, data, end);
 	struct sl_flow_pair *pair;
+	__u32 id;
 
 	if (!flow)
 		return 0;
-	ret->id = flow->pair;
+	id = flow->pair;
 	ret->leg = flow->leg & 1;
 	ret->generation = flow->generation;
-	pair = bpf_map_lookup_elem(&pairs, &ret->id);
+	pair = bpf_map_lookup_elem(&pairs, &id);
 	if (!pair || pair->generation != ret->generation) {
-		sl_count(SL_PASS_STALE, p->payload_len);
+		sl_count(SL_PASS_STALE, 0);
 		return 0;
 	}
+	ret->id = id;
 	ret->pair = pair;
 	ret->from = ret->leg ? &pair->leg[1] : &pair->leg[0];
 	ret->to = ret->leg ? &pair->leg[0] : &pair->leg[1];

@@ -29,19 +29,19 @@ SL_INLINE __u32 sl_leeway(const struct sl_leg *from)
 /* The receiver's next expected byte, in the sender's numbers. */
 SL_INLINE __u32 sl_una(const struct sl_leg *from, const struct sl_leg *to)
 {
-	return to->ack - sl_seq_add(from, to);
+	return to->ack - from->seq_add;
 }
 
 /* The end of what `to` has sent, in the numbers that `from` acknowledges. */
 SL_INLINE __u32 sl_sent(const struct sl_leg *from, const struct sl_leg *to)
 {
-	return to->end + sl_seq_add(to, from);
+	return to->end + to->seq_add;
 }
 
 SL_INLINE int sl_in_window(const struct sl_packet *p, const struct sl_leg *from,
 			   const struct sl_leg *to)
 {
-	__u32 una = sl_una(from, to), edge = to->edge - sl_seq_add(from, to);
+	__u32 una = sl_una(from, to), edge = to->edge - from->seq_add;
 	__u32 leeway = sl_leeway(from);
 
 	return !sl_after(una - leeway, p->seq) && !sl_after(p->seq_end, edge + leeway);
@@ -106,7 +106,7 @@ SL_INLINE int sl_note_fins(const struct sl_packet *p, struct sl_flow_pair *pair,
 		from->flags |= SL_LEG_FIN;
 	}
 	if (to->flags & SL_LEG_FIN && p->flags & SL_TCP_ACK &&
-	    !sl_after(to->fin_end, p->ack - sl_seq_add(to, from)))
+	    !sl_after(to->fin_end, p->ack - to->seq_add))
 		to->flags |= SL_LEG_FIN_ACKED;
 	if (pair->state != SL_FLOW_ACTIVE || !(from->flags & to->flags & SL_LEG_FIN_ACKED))
 		return 0;
@@ -174,16 +174,28 @@ SL_INLINE int sl_same_mac(const void *a, const void *b)
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
-/* The peer's packets come by another router or device than before: packets to it go there. */
+/* The peer's packets come by another router or device than before. */
+SL_INLINE int sl_has_moved(const struct sl_leg *from, const struct sl_arrival *a)
+{
+	return from->output == SL_OUT_REDIRECT &&
+	       (from->ifindex != a->ifindex || !sl_same_mac(from->peer_mac, a->eth->h_source));
+}
+
+/* Packets to the peer go where its own come from. */
 SL_INLINE void sl_follow(struct sl_leg *from, const struct sl_arrival *a)
 {
-	if (from->output != SL_OUT_REDIRECT ||
-	    (sl_same_mac(from->peer_mac, a->eth->h_source) && from->ifindex == a->ifindex))
+	if (!sl_has_moved(from, a))
 		return;
 	__builtin_memcpy(from->peer_mac, a->eth->h_source, ETH_ALEN);
 	__builtin_memcpy(from->local_mac, a->eth->h_dest, ETH_ALEN);
 	from->ifindex = a->ifindex;
 	sl_count(SL_MOVED, 0);
+}
+
+SL_INLINE enum sl_action sl_drop(const struct sl_packet *p, enum sl_reason reason)
+{
+	sl_count(reason, p->payload_len);
+	return SL_DROP;
 }
 
 /* A packet of an ACTIVE or CLOSED pair. */
@@ -198,16 +210,14 @@ SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_fou
 		sl_count(SL_PASS_TAGS, p->payload_len);
 		return SL_PASS;
 	}
+	if (p->ttl < 2)
+		return sl_drop(p, SL_DROP_TTL);
 	if (p->flags & SL_TCP_SYN)
 		return sl_syn(p, f);
-	if (!sl_in_window(p, from, to)) {
-		sl_count(SL_DROP_WINDOW, p->payload_len);
-		return SL_DROP;
-	}
-	if (!sl_is_sane_ack(p, from, to)) {
-		sl_count(SL_DROP_ACK, p->payload_len);
-		return SL_DROP;
-	}
+	if (!sl_in_window(p, from, to))
+		return sl_drop(p, SL_DROP_WINDOW);
+	if (!sl_is_sane_ack(p, from, to))
+		return sl_drop(p, SL_DROP_ACK);
 	if (p->flags & SL_TCP_RST)
 		sl_reset(p, f);
 	sl_advance(p, from, to);
@@ -221,23 +231,19 @@ SL_INLINE enum sl_action sl_track(const struct sl_packet *p, const struct sl_fou
 	return SL_SEND;
 }
 
-/* Decides about a packet of a pair. */
-SL_INLINE enum sl_action sl_decide(const struct sl_packet *p, const struct sl_found *f,
-				   const struct sl_arrival *a)
+/* Whether a packet can change nothing of its pair but the numbers that sl_advance() keeps: data and
+ * ACKs in the middle of its life. sl_track() would let it through without another word. */
+SL_INLINE int sl_is_routine(const struct sl_packet *p, const struct sl_found *f,
+			    const struct sl_arrival *a)
 {
-	__u8 state = f->pair->state;
-	int active = state == SL_FLOW_ACTIVE || state == SL_FLOW_CLOSED;
+	const struct sl_flow_pair *pair = f->pair;
+	const struct sl_leg *from = f->from, *to = f->to;
 
-	if (!active) {
-		sl_watch(p, f, a, &active);
-		if (!active)
-			return SL_PASS;
-	}
-	if (p->ttl < 2) {
-		sl_count(SL_DROP_TTL, p->payload_len);
-		return SL_DROP;
-	}
-	return sl_track(p, f, a);
+	return pair->state == SL_FLOW_ACTIVE && pair->flags & SL_PAIR_DRAINED && p->ttl >= 2 &&
+	       !(p->flags & (SL_TCP_SYN | SL_TCP_FIN | SL_TCP_RST)) &&
+	       (to->flags & (SL_LEG_FIN | SL_LEG_FIN_ACKED)) != SL_LEG_FIN &&
+	       a->tagging == from->tagging && !sl_has_moved(from, a) && sl_in_window(p, from, to) &&
+	       sl_is_sane_ack(p, from, to);
 }
 
 /* Accounts a packet that is sent on. */
@@ -245,10 +251,9 @@ SL_INLINE void sl_account(const struct sl_packet *p, const struct sl_found *f, _
 {
 	f->from->packets++;
 	f->from->bytes += p->payload_len;
-	f->pair->last_ms = bpf_ktime_get_coarse_ns() / 1000000;
-	if (notes & SL_REWRITE_CLAMPED)
+	if (SL_UNLIKELY(notes & SL_REWRITE_CLAMPED))
 		sl_count(SL_WINDOW_CLAMPED, 0);
-	if (notes & SL_REWRITE_RAISED)
+	if (SL_UNLIKELY(notes & SL_REWRITE_RAISED))
 		sl_count(SL_WINDOW_RAISED, 0);
 }
 

@@ -11,6 +11,8 @@
 
 #define SL_INLINE static inline __attribute__((always_inline))
 
+#define SL_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
 /* Makes the compiler forget what it knows of x. */
 #define SL_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 

@@ -8,12 +8,13 @@
  * The *peer* of a leg is the client or the server, *local* is the proxy's end. A packet comes *from*
  * the peer of one leg and, once spliced, goes *to* the peer of the other.
  *
- * Numbers are in host byte order but for __be16 and __be32. Sequence numbers of a leg are those on
- * the wire of that leg. Any change of layout or meaning raises SL_LAYOUT_VERSION.
+ * Numbers are in host byte order but for __be16 and __be32; addresses are bytes as on the wire, which
+ * bpftool prints as such. Sequence numbers of a leg are those on the wire of that leg. Any change of
+ * layout or meaning raises SL_LAYOUT_VERSION.
  *
  * Memory: a pair takes 256 bytes in `pairs`, all allocated when the map is made. `flows` adds two
- * preallocated elements of 96 bytes (48 of the kernel's, 40 key, 8 value) and two buckets of 16, so
- * 480 bytes a pair in all. IPv6 costs that: with IPv4-only keys it would be 416. */
+ * preallocated elements of 72 bytes (48 of the kernel's, 16 key, 8 value) and two buckets of 16;
+ * `flows6` two buckets of 16, and two elements of 112 as long as an IPv6 pair is there. */
 
 #include <linux/types.h>
 #ifndef __bpf__
@@ -21,7 +22,7 @@
 #endif
 
 #define SL_LAYOUT_MAGIC	  0x65636c73 /* "slce" */
-#define SL_LAYOUT_VERSION 2
+#define SL_LAYOUT_VERSION 3
 
 enum sl_flow_state {
 	SL_FLOW_FREE = 0,   /* the slot holds no pair; its packets, if any, are not ours */
@@ -54,16 +55,23 @@ enum sl_output {
 	SL_OUTPUTS,
 };
 
-/* Key of `flows`: a packet's addresses as it arrives at the proxy. IPv4 is written as an
- * IPv4-mapped IPv6 address. */
+/* Key of `flows`: an IPv4 packet's addresses and ports as it arrives at the proxy. */
 struct sl_flow_key {
-	__be32 src[4];
-	__be32 dst[4];
-	__be16 sport;
-	__be16 dport;
-};
+	__u8 src[4];
+	__u8 dst[4];
+	__u16 sport;
+	__u16 dport;
+} __attribute__((aligned(4)));
 
-/* Value of `flows`: whose packet it is. Valid if the pair's generation is the same. */
+/* The same of an IPv6 packet: key of `flows6`. */
+struct sl_flow6_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__u16 sport;
+	__u16 dport;
+} __attribute__((aligned(4)));
+
+/* Value of both: whose packet it is. Valid if the pair's generation is the same. */
 struct sl_flow {
 	__u32 pair; /* index into `pairs` */
 	__u16 generation;
@@ -71,34 +79,35 @@ struct sl_flow {
 	__u8 reserved;
 };
 
-/* One leg of a pair; what it says of a stream is about the bytes that come *from* its peer. */
+/* One leg of a pair; what it says of a stream is about the bytes that come *from* its peer. Addresses
+ * and ports lie as in a packet to the peer; IPv4 is written as an IPv4-mapped IPv6 address. */
 struct sl_leg {
-	__be32 peer[4]; /* addresses as in sl_flow_key */
-	__be32 local[4];
-	__be16 peer_port;
+	__u8 local[16];
+	__u8 peer[16];
 	__be16 local_port;
+	__be16 peer_port;
 	__u32 ifindex; /* where packets to the peer leave: where its own arrive, unless ARM says else */
+	__u16 flags; /* enum sl_leg_flag */
 	__u8 peer_mac[6];
 	__u8 local_mac[6];
+	__u16 mss;	   /* largest segment the peer takes, bytes; 0: unknown */
 	__be16 tag[2];	   /* TCI of the VLAN tags, the outer one first */
 	__u32 end;	   /* highest sequence number after a segment that arrived from the peer */
 	__u32 ack;	   /* highest acknowledgement number that arrived */
-	__u32 exp;	   /* the proxy has read and relayed up to here (the socket's copied_seq) */
-	__u32 wseq;	   /* the proxy's next sequence number to this peer (write_seq) */
-	__u32 ts_last;	   /* highest TSval that arrived before the flip, peer's ticks */
-	__u32 ts_offset;   /* TSval of the proxy's socket minus CLOCK_MONOTONIC, ms */
-	__u32 ts_add;	   /* ACTIVE: added to the peer's TSval */
 	__u32 edge;	   /* ACTIVE: highest right window edge this peer offered (ack + window) */
+	__u32 seq_add;	   /* ACTIVE: added to the peer's sequence numbers */
+	__u32 ts_add;	   /* ACTIVE: added to the peer's TSval */
+	__u32 ts_last;	   /* highest TSval that arrived before the flip, peer's ticks */
+	__u32 wseq;	   /* the proxy's next sequence number to this peer (write_seq) */
 	__u64 packets;	   /* spliced from the peer; a super-packet counts as one */
 	__u64 bytes;	   /* TCP payload of those, retransmissions included */
+	__u32 exp;	   /* the proxy has read and relayed up to here (the socket's copied_seq) */
+	__u32 ts_offset;   /* TSval of the proxy's socket minus CLOCK_MONOTONIC, ms */
 	__u32 fin_end;	   /* ACTIVE: sequence number after the peer's FIN */
-	__u16 flags;	   /* enum sl_leg_flag */
-	__u16 mss;	   /* largest segment the peer takes, bytes; 0: unknown */
 	__u8 peer_wscale;  /* the window scale that the peer announced */
 	__u8 local_wscale; /* the one that the proxy announced to it */
 	__u8 output;	   /* enum sl_output: how packets reach this peer */
 	__u8 tagging;	   /* number of VLAN tags, | SL_TAG_SERVICE if the outer is 802.1ad */
-	__u8 reserved[4];
 };
 #define SL_TAG_SERVICE 0x10
 
@@ -120,8 +129,9 @@ struct sl_flow_pair {
 	__u8 state; /* enum sl_flow_state */
 	__u8 flags; /* enum sl_pair_flag */
 	__u16 generation;
-	__u32 flip_ms; /* CLOCK_MONOTONIC of the flip, ms, low 32 bits */
-	__u32 last_ms; /* the same of the last spliced packet, to some ms */
+	__u32 flip_ms;	   /* CLOCK_MONOTONIC of the flip, ms, low 32 bits */
+	__u32 address_sum; /* ACTIVE: what a checksum changes by when a packet from leg 0 gets
+			    * the addresses of one to leg 1; from leg 1 its complement */
 	struct sl_leg leg[2];
 };
 
@@ -197,10 +207,10 @@ enum sl_control_op {
 
 /* Per leg: WATCH reads the addresses, ARM all others. */
 struct sl_control_leg {
-	__be32 peer[4];
-	__be32 local[4];
-	__be16 peer_port;
+	__u8 local[16];
+	__u8 peer[16];
 	__be16 local_port;
+	__be16 peer_port;
 	__u32 exp; /* as in struct sl_leg */
 	__u32 wseq;
 	__u32 ts_offset;
@@ -254,7 +264,8 @@ struct sl_layout {
 };
 
 #define SL_ABI_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "ABI of " #type)
-SL_ABI_SIZE(struct sl_flow_key, 36);
+SL_ABI_SIZE(struct sl_flow_key, 12);
+SL_ABI_SIZE(struct sl_flow6_key, 36);
 SL_ABI_SIZE(struct sl_flow, 8);
 SL_ABI_SIZE(struct sl_leg, 120);
 SL_ABI_SIZE(struct sl_flow_pair, 256);
@@ -263,6 +274,7 @@ SL_ABI_SIZE(struct sl_event, 8);
 SL_ABI_SIZE(struct sl_control_leg, 60);
 SL_ABI_SIZE(struct sl_control, 136);
 SL_ABI_SIZE(struct sl_layout, 16);
+_Static_assert(__builtin_offsetof(struct sl_leg, peer_mac) % 4 == 2, "as in a packet");
 _Static_assert(__builtin_offsetof(struct sl_leg, packets) == 88, "no hole before the counters");
 _Static_assert(__builtin_offsetof(struct sl_flow_pair, leg) == 16, "no hole before the legs");
 

@@ -5,7 +5,7 @@
 /* The one rewrite: turns a packet that came from the peer of one leg into a packet to the peer of
  * the other. Everything it needs is in the two legs; docs/engines.md derives the formulas.
  *
- *   seq    += to.wseq - from.exp		ack, SACK edges -= from.wseq - to.exp
+ *   seq    += from.seq_add		ack, SACK edges -= to.seq_add
  *   TSval  += from.ts_add		TSecr = max(TSecr - to.ts_add, to.ts_last)
  *   window  = (window << from.peer_wscale) >> to.local_wscale
  *
@@ -13,6 +13,20 @@
  * hand them to the kernel: see struct sl_sums. */
 
 #include <sluice/packet.h>
+
+/* What stays the same for the life of an ACTIVE pair: worked out once. */
+SL_INLINE void sl_pair_prepare(struct sl_flow_pair *pair)
+{
+	struct sl_leg *c = &pair->leg[0], *s = &pair->leg[1];
+	const __u32 *before = (const __u32 *)c->local, *after = (const __u32 *)s->local;
+	__u64 sum = 0;
+
+	for (int i = 0; i < 8; i++) /* local and peer */
+		sl_sum_replace32(&sum, before[i], after[i]);
+	pair->address_sum = sl_sum_fold32(sum);
+	c->seq_add = s->wseq - c->exp;
+	s->seq_add = c->wseq - s->exp;
+}
 
 /* Changes to the sums, as of checksum.h. */
 struct sl_sums {
@@ -26,8 +40,9 @@ struct sl_change {
 	__u8 *data;	 /* the frame */
 	const void *end; /* of what can be accessed */
 	const struct sl_leg *from, *to;
-	__u32 timestamps; /* negotiated on both legs, else they mean nothing and stay */
-	__u32 notes;	  /* enum sl_rewrite_note */
+	__u32 address_sum; /* from `from` to `to` */
+	__u32 timestamps;  /* negotiated on both legs, else they mean nothing and stay */
+	__u32 notes;	   /* enum sl_rewrite_note */
 	struct sl_sums sums;
 };
 
@@ -36,10 +51,10 @@ enum sl_rewrite_note {
 	SL_REWRITE_RAISED = 2,	/* it was rounded to 0, which would stop the peer */
 };
 
-/* What to add to sequence numbers of the stream that comes from `from`. */
-SL_INLINE __u32 sl_seq_add(const struct sl_leg *from, const struct sl_leg *to)
+/* What the change of addresses adds to a sum. */
+SL_INLINE __u32 sl_address_sum(const struct sl_flow_pair *pair, int from)
 {
-	return to->wseq - from->exp;
+	return from ? ~pair->address_sum : pair->address_sum;
 }
 
 SL_INLINE void sl_put16(__be16 *at, __be16 new, __u64 *sum)
@@ -54,35 +69,34 @@ SL_INLINE void sl_put32(__be32 *at, __be32 new, __u64 *sum)
 	*at = new;
 }
 
-SL_INLINE void sl_put_address(__be32 *at, const __be32 *new, int words, __u64 *sum)
+/* IPv4: ECN is the low bits of the second byte. The TTL is the high byte of its word. */
+SL_INLINE void sl_rewrite_ip4(struct iphdr *ip, struct sl_change *c)
 {
-	for (int i = 0; i < words; i++)
-		sl_put32(&at[i], new[i], sum);
-}
+	const struct sl_leg *to = c->to;
+	struct sl_sums *sums = &c->sums;
+	__be16 *first = (__be16 *)ip;
 
-/* IPv4: ECN is the low bits of the second byte. */
-SL_INLINE void sl_rewrite_ip4(struct iphdr *ip, const struct sl_leg *to, struct sl_sums *sums)
-{
-	__be16 *first = (__be16 *)ip, *ttl = (__be16 *)&ip->ttl;
-
-	if (!(to->flags & SL_LEG_ECN))
+	if (!(to->flags & SL_LEG_ECN) && *first & sl_hton16(0x3))
 		sl_put16(first, *first & (__be16)~sl_hton16(0x3), &sums->ip);
-	sl_put16(ttl, sl_hton16(sl_ntoh16(*ttl) - 0x100), &sums->ip);
-	sl_put_address(&ip->saddr, &to->local[3], 1, &sums->pseudo);
-	sl_put_address(&ip->daddr, &to->peer[3], 1, &sums->pseudo);
+	ip->ttl--;
+	sums->ip += sl_hton16(0xffff - 0x100);
+	sl_copy_words(&ip->saddr, to->local + 12, 1);
+	sl_copy_words(&ip->daddr, to->peer + 12, 1);
 	ip->check = sl_csum_update(ip->check, sums->ip + sums->pseudo);
 }
 
 /* IPv6: ECN sits 4 bits higher, and no checksum covers the header. */
-SL_INLINE void sl_rewrite_ip6(struct ipv6hdr *ip, const struct sl_leg *to, struct sl_sums *sums)
+SL_INLINE void sl_rewrite_ip6(struct ipv6hdr *ip, struct sl_change *c)
 {
-	__be16 *first = (__be16 *)ip, *limit = (__be16 *)&ip->nexthdr;
+	__be16 *first = (__be16 *)ip;
+	struct sl_sums *sums = &c->sums;
 
-	if (!(to->flags & SL_LEG_ECN))
+	if (!(c->to->flags & SL_LEG_ECN))
 		sl_put16(first, *first & (__be16)~sl_hton16(0x30), &sums->ip);
-	sl_put16(limit, sl_hton16(sl_ntoh16(*limit) - 1), &sums->ip);
-	sl_put_address(ip->saddr.s6_addr32, to->local, 4, &sums->pseudo);
-	sl_put_address(ip->daddr.s6_addr32, to->peer, 4, &sums->pseudo);
+	ip->hop_limit--;
+	sums->ip += sl_hton16(0xffff - 1);
+	sl_copy_words(&ip->saddr, c->to->local, 4);
+	sl_copy_words(&ip->daddr, c->to->peer, 4);
 }
 
 /* A SYN's window is never scaled (RFC 7323, 2.2). */
@@ -105,23 +119,20 @@ SL_INLINE __u32 sl_rewrite_window(const struct sl_packet *p, const struct sl_leg
 	return window;
 }
 
-SL_INLINE __u32 sl_rewrite_tcp(struct tcphdr *tcp, const struct sl_packet *p,
-			       const struct sl_leg *from, const struct sl_leg *to,
-			       struct sl_sums *sums)
+SL_INLINE void sl_rewrite_tcp(struct tcphdr *tcp, const struct sl_packet *p, struct sl_change *c)
 {
+	const struct sl_leg *from = c->from, *to = c->to;
 	__be16 *bits = &((__be16 *)tcp)[6];
 	__be16 congestion = sl_hton16(SL_TCP_ECE | SL_TCP_CWR);
-	__u32 notes = 0;
+	__u64 *sum = &c->sums.tcp;
 
-	sl_put16(&tcp->source, to->local_port, &sums->tcp);
-	sl_put16(&tcp->dest, to->peer_port, &sums->tcp);
-	sl_put32(&tcp->seq, sl_hton32(p->seq + sl_seq_add(from, to)), &sums->tcp);
+	sl_put32((__be32 *)&tcp->source, *(const __be32 *)&to->local_port, sum);
+	sl_put32(&tcp->seq, sl_hton32(p->seq + from->seq_add), sum);
 	if (p->flags & SL_TCP_ACK)
-		sl_put32(&tcp->ack_seq, sl_hton32(p->ack - sl_seq_add(to, from)), &sums->tcp);
-	sl_put16(&tcp->window, sl_hton16(sl_rewrite_window(p, from, to, &notes)), &sums->tcp);
+		sl_put32(&tcp->ack_seq, sl_hton32(p->ack - to->seq_add), sum);
+	sl_put16(&tcp->window, sl_hton16(sl_rewrite_window(p, from, to, &c->notes)), sum);
 	if (!(to->flags & SL_LEG_ECN) && *bits & congestion && !(p->flags & SL_TCP_SYN))
-		sl_put16(bits, *bits & (__be16)~congestion, &sums->tcp);
-	return notes;
+		sl_put16(bits, *bits & (__be16)~congestion, sum);
 }
 
 /* An echo of the proxy's own clock maps to something the other peer never sent: it is shown its
@@ -145,9 +156,9 @@ SL_INLINE void sl_rewrite_ts(__be32 *ts, const struct sl_leg *from, const struct
  * place. False if the frame ends early. */
 SL_INLINE int sl_rewrite_sack(__be32 *edge, struct sl_change *c, int blocks)
 {
-	const struct sl_leg *from = c->from, *to = c->to;
+	const struct sl_leg *to = c->to;
 	__u64 *sum = &c->sums.tcp;
-	__u32 sub = sl_seq_add(to, from);
+	__u32 sub = to->seq_add;
 
 	for (int i = 0; i < 2 * SL_FAST_BLOCKS && i < 2 * blocks; i++, edge++) {
 		if ((const void *)(edge + 1) > c->end)
@@ -218,7 +229,7 @@ SL_INLINE void sl_rewrite_slow_options(struct sl_options *o, struct sl_change *c
 	if (o->has_sack) {
 		struct sl_sack_change sack = {
 			.options = o,
-			.sub = sl_seq_add(to, from),
+			.sub = to->seq_add,
 			.keep = to->flags & SL_LEG_SACK,
 		};
 
@@ -235,6 +246,17 @@ SL_INLINE __be16 sl_retag(__be16 tci, __be16 leg_tci)
 	return (__be16)((tci & (__be16)~id) | (leg_tci & id));
 }
 
+/* Both at once. The halves at the ends are what keeps words aligned where IP headers are. */
+SL_INLINE void sl_rewrite_macs(void *eth, const struct sl_leg *to)
+{
+	const __u16 *macs = (const __u16 *)to->peer_mac;
+	__u16 *out = eth;
+
+	out[0] = macs[0];
+	sl_copy_words(out + 1, macs + 1, 2);
+	out[5] = macs[5];
+}
+
 /* `first` is the leg's tag that the frame's outermost one corresponds to: 1 where the hook holds
  * the outer one apart from the frame. False if the frame ends early. */
 SL_INLINE int sl_rewrite_link(const struct sl_packet *p, struct sl_change *c, int first)
@@ -245,8 +267,7 @@ SL_INLINE int sl_rewrite_link(const struct sl_packet *p, struct sl_change *c, in
 
 	if ((const void *)tag > c->end)
 		return 0;
-	__builtin_memcpy(eth->h_dest, to->peer_mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, to->local_mac, ETH_ALEN);
+	sl_rewrite_macs(eth, to);
 	if (!p->tags)
 		return 1;
 	if ((const void *)(tag + 2) > c->end)
@@ -267,13 +288,14 @@ SL_INLINE int sl_rewrite(const struct sl_packet *p, struct sl_change *c)
 
 	if ((const void *)(ip4 + 1) > c->end || (const void *)(tcp + 1) > c->end)
 		return 0;
+	c->sums.pseudo = c->address_sum;
 	if (p->version == 4)
-		sl_rewrite_ip4(ip4, c->to, &c->sums);
+		sl_rewrite_ip4(ip4, c);
 	else if ((const void *)(ip6 + 1) <= c->end)
-		sl_rewrite_ip6(ip6, c->to, &c->sums);
+		sl_rewrite_ip6(ip6, c);
 	else
 		return 0;
-	c->notes = sl_rewrite_tcp(tcp, p, c->from, c->to, &c->sums);
+	sl_rewrite_tcp(tcp, p, c);
 	return p->layout != SL_OPTS_FAST || sl_rewrite_fast_options((void *)(tcp + 1), p, c);
 }
 

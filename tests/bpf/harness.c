@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include <linux/pkt_cls.h>
 
 #include "base/util.h"
+
+#include <sluice/rewrite.h>
 
 #include "control.skel.h"
 
@@ -60,6 +63,7 @@ int harness_use_control_frame(struct harness *h)
 	bpf_program__set_autoload(c->progs.sl_control_call, false);
 	bpf_map__set_max_entries(c->maps.pairs, h->pins.slots);
 	bpf_map__set_max_entries(c->maps.flows, 2 * h->pins.slots);
+	bpf_map__set_max_entries(c->maps.flows6, 2 * h->pins.slots);
 	if (!control__load(c))
 		fd = dup(bpf_program__fd(c->progs.sl_control_frame));
 	control__destroy(c);
@@ -105,19 +109,31 @@ struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)
 	return pair;
 }
 
+static int install_flow(struct harness *h, const struct sl_leg *l, const struct sl_flow *flow)
+{
+	struct sl_flow_key key = {.sport = ntohs(l->peer_port), .dport = ntohs(l->local_port)};
+	struct sl_flow6_key key6 = {.sport = key.sport, .dport = key.dport};
+
+	memcpy(key.src, l->peer + 12, 4);
+	memcpy(key.dst, l->local + 12, 4);
+	memcpy(key6.src, l->peer, 16);
+	memcpy(key6.dst, l->local, 16);
+	return l->peer[0] ? bpf_map_update_elem(h->pins.flows6, &key6, flow, BPF_ANY)
+			  : bpf_map_update_elem(h->pins.flows, &key, flow, BPF_ANY);
+}
+
 void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair)
 {
-	for (int i = 0; i < 2; i++) {
-		const struct sl_leg *l = &pair->leg[i];
-		struct sl_flow flow = {.pair = id, .generation = pair->generation, .leg = i};
-		struct sl_flow_key key = {.sport = l->peer_port, .dport = l->local_port};
+	struct sl_flow_pair fixed = *pair;
 
-		memcpy(key.src, l->peer, 16);
-		memcpy(key.dst, l->local, 16);
-		if (bpf_map_update_elem(h->pins.flows, &key, &flow, BPF_ANY))
+	sl_pair_prepare(&fixed);
+	for (int i = 0; i < 2; i++) {
+		struct sl_flow flow = {.pair = id, .generation = pair->generation, .leg = i};
+
+		if (install_flow(h, &pair->leg[i], &flow))
 			die("flows");
 	}
-	if (bpf_map_update_elem(h->pins.pairs, &id, pair, BPF_ANY))
+	if (bpf_map_update_elem(h->pins.pairs, &id, &fixed, BPF_ANY))
 		die("pairs");
 }
 

@@ -73,15 +73,16 @@ static int listener(int family, union address *ret)
 	return fd;
 }
 
-static __be16 put_address(const union address *a, __be32 out[4])
+static __be16 put_address(const union address *a, uint8_t out[16])
 {
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
 	if (a->any.sa_family == AF_INET6) {
 		memcpy(out, &a->v6.sin6_addr, 16);
 		return a->v6.sin6_port;
 	}
-	out[0] = out[1] = 0;
-	out[2] = htonl(0xffff);
-	out[3] = a->v4.sin_addr.s_addr;
+	memcpy(out, mapped, sizeof(mapped));
+	memcpy(out + 12, &a->v4.sin_addr, 4);
 	return a->v4.sin_port;
 }
 

@@ -232,7 +232,6 @@ static void what_is_sent_is_accounted(void **state)
 	assert_int_equal(pair.leg[1].packets, 2);
 	assert_int_equal(pair.leg[1].bytes, 200);
 	assert_int_equal(pair.leg[0].packets, 0);
-	assert_true(pair.last_ms > 0);
 }
 
 int main(void)

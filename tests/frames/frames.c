@@ -172,10 +172,10 @@ static uint16_t splice_window(const struct frame *f, const struct sl_leg *from,
 	return bytes && !window ? 1 : window;
 }
 
-static void copy_address(uint8_t *out, const __be32 *address, int version)
+static void copy_address(uint8_t *out, const uint8_t *address, int version)
 {
 	memset(out, 0, 16);
-	memcpy(out, (const uint8_t *)address + (version == 4 ? 12 : 0), version == 4 ? 4 : 16);
+	memcpy(out, address + (version == 4 ? 12 : 0), version == 4 ? 4 : 16);
 }
 
 static void splice_options(struct frame *f, const struct sl_flow_pair *pair, int from)
@@ -242,7 +242,7 @@ struct frame_option frame_nop(void)
 	return (struct frame_option){.kind = 1, .len = 1};
 }
 
-static void set_address(__be32 *at, int version, uint8_t net, uint8_t host)
+static void set_address(uint8_t *at, int version, uint8_t net, uint8_t host)
 {
 	uint8_t v4[16] = {[10] = 0xff, 0xff, 10, net, 0, host};
 	uint8_t v6[16] = {0x20, 0x01, 0x0d, 0xb8, [5] = net, [15] = host};

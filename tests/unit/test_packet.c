@@ -31,15 +31,18 @@ static uint32_t below(uint32_t n)
 static int splice(uint8_t *frame, size_t len, const struct sl_flow_pair *pair, int from,
 		  bool partial)
 {
+	struct sl_flow_pair fixed = *pair;
 	struct sl_packet p;
 	struct sl_change c = {
 		.data = frame,
 		.end = frame + len,
-		.from = &pair->leg[from],
-		.to = &pair->leg[!from],
+		.from = &fixed.leg[from],
+		.to = &fixed.leg[!from],
 		.timestamps = pair->flags & SL_PAIR_TIMESTAMPS,
 	};
 
+	sl_pair_prepare(&fixed);
+	c.address_sum = sl_address_sum(&fixed, from);
 	if (!sl_packet_parse(&p, frame, frame + len, len) || p.frame_len > len)
 		return -1;
 	return sl_packet_splice(&p, &c, partial);
@@ -75,8 +78,10 @@ static void any_leg(struct sl_leg *l)
 		l->peer_mac[i] = any();
 		l->local_mac[i] = any();
 	}
-	l->peer[3] = any();
-	l->local[3] = any();
+	for (int i = 12; i < 16; i++) {
+		l->peer[i] = any();
+		l->local[i] = any();
+	}
 }
 
 static int add_option(struct frame *f, int room, struct frame_option o)

@@ -46,6 +46,9 @@ static int load_object(struct bpf_object *object, uint32_t pairs)
 	map = bpf_object__find_map_by_name(object, "flows");
 	if (map)
 		bpf_map__set_max_entries(map, 2 * pairs);
+	map = bpf_object__find_map_by_name(object, "flows6");
+	if (map)
+		bpf_map__set_max_entries(map, 2 * pairs);
 	return bpf_object__load(object);
 }
 

@@ -5,20 +5,21 @@
 
 #include "splice/packet.h"
 
-static __be16 put(__be32 out[4], const struct sl_addr *a)
+static __be16 put(uint8_t out[16], const struct sl_addr *a)
 {
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
 	if (a->family == AF_INET6) {
 		memcpy(out, &a->in6.sin6_addr, 16);
 		return a->in6.sin6_port;
 	}
-	out[0] = out[1] = 0;
-	out[2] = htonl(0xffff);
-	out[3] = a->in.sin_addr.s_addr;
+	memcpy(out, mapped, sizeof(mapped));
+	memcpy(out + 12, &a->in.sin_addr, 4);
 	return a->in.sin_port;
 }
 
 /* A link-local address means something on its device alone. */
-static struct sl_addr get(const __be32 in[4], __be16 port, uint32_t ifindex)
+static struct sl_addr get(const uint8_t in[16], __be16 port, uint32_t ifindex)
 {
 	struct sl_addr a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = port}};
 

@@ -27,11 +27,6 @@ struct leg_ways {
 	bool at_loopback_address;
 };
 
-static bool is_ip4(const __be32 a[4])
-{
-	return !a[0] && !a[1] && a[2] == htonl(0xffff);
-}
-
 static bool is_loopback_address(const struct sl_addr *a)
 {
 	if (a->family == AF_INET6)
@@ -93,7 +88,9 @@ static int choose(const struct leg_ways *to, const struct leg_ways *by, struct s
 
 static bool fits(const struct sl_flow_pair *pair, uint32_t mss, const struct sl_way *way)
 {
-	return mss + (is_ip4(pair->leg[0].peer) ? HEADERS_IP4 : HEADERS_IP6) <= way->mtu;
+	sa_family_t family = sl_packet_get_peer(&pair->leg[0]).family;
+
+	return mss + (family == AF_INET ? HEADERS_IP4 : HEADERS_IP6) <= way->mtu;
 }
 
 static int choose_both(const struct sl_flow_pair *pair, const uint16_t mss[2],

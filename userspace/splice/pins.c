@@ -69,15 +69,12 @@ static bool is_call(int fd)
 
 int sl_pins_open(const char *folder, struct sl_pins *ret)
 {
-	struct sl_pins m = {-1, -1, -1, -1, -1};
+	struct sl_pins m = {-1, -1, -1, -1, -1, -1};
 	const struct {
 		const char *name;
 		int *fd;
-	} pins[] = {{"flows", &m.flows},
-		    {"pairs", &m.pairs},
-		    {"counters", &m.counters},
-		    {"events", &m.events},
-		    {"control", &m.control}};
+	} pins[] = {{"flows", &m.flows},       {"flows6", &m.flows6}, {"pairs", &m.pairs},
+		    {"counters", &m.counters}, {"events", &m.events}, {"control", &m.control}};
 	struct sl_layout l;
 	int r = sl_pin_layout(folder, &l);
 
@@ -98,6 +95,7 @@ int sl_pins_open(const char *folder, struct sl_pins *ret)
 void sl_pins_close(struct sl_pins *m)
 {
 	m->flows = sl_close(m->flows);
+	m->flows6 = sl_close(m->flows6);
 	m->pairs = sl_close(m->pairs);
 	m->counters = sl_close(m->counters);
 	m->events = sl_close(m->events);
@@ -147,7 +145,8 @@ static int count_pairs(const struct sl_pins *m, uint32_t counts[SL_FLOW_STATES])
 
 int sl_pins_status(const char *folder, struct sl_pins_status *ret)
 {
-	static const char *const maps[] = {"flows", "pairs", "counters", "events", "layout"};
+	static const char *const maps[] = {"flows",    "flows6", "pairs",
+					   "counters", "events", "layout"};
 	struct sl_pins_status s = {0};
 	struct sl_pins m;
 	int r = sl_pins_open(folder, &m);

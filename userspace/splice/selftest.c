@@ -111,10 +111,10 @@ static int run(int program, struct segment *s)
 
 /* --- the pair --- */
 
-static void put(__be32 out[4], const char *address)
+static void put(uint8_t out[16], const char *address)
 {
-	out[2] = htonl(0xffff);
-	out[3] = inet_addr(address);
+	out[10] = out[11] = 0xff;
+	inet_pton(AF_INET, address, out + 12);
 }
 
 static struct sl_control make_call(enum sl_control_op op)
