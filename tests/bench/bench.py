@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the benchmarks; scripts/bench builds and then calls this.
+
+Contenders of a suite are all up, each on a field of its own, and are measured in turn, round by round,
+so that what disturbs the machine disturbs all. Nothing outlives this process: namespaces have no
+names, children die with their parent."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+import machine  # noqa: E402
+import packet  # noqa: E402
+import report  # noqa: E402
+from contenders import Unavailable, make  # noqa: E402
+from field import LoadFailed  # noqa: E402
+from suites import SUITES, Effort  # noqa: E402
+
+PROBLEMS = (LoadFailed, AssertionError, OSError, ValueError, subprocess.SubprocessError)
+PACKET = "Packets"
+BOUND_S = {True: 600, False: 4 * 3600}
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+class Troupe:
+    """The contenders of a suite, started when they are first needed."""
+
+    def __init__(self, tools, where, threads):
+        self.tools, self.where, self.threads = tools, where, threads
+        self.running, self.reasons = {}, {}
+
+    def get(self, entry, options):
+        key = (entry, json.dumps(options, sort_keys=True))
+        if key in self.reasons:
+            raise Unavailable(self.reasons[key])
+        if key not in self.running:
+            contender = make(entry)
+            try:
+                contender.begin(self.tools, self.where, self.threads, **options)
+            except (Unavailable, *PROBLEMS) as reason:
+                with contextlib.suppress(AttributeError, *PROBLEMS):
+                    contender.end()
+                self.reasons[key] = str(reason).strip().splitlines()[0]
+                raise Unavailable(self.reasons[key]) from None
+            self.running[key] = contender
+        return self.running[key]
+
+    def dismiss(self, contender):
+        self.running = {k: c for k, c in self.running.items() if c is not contender}
+        contender.end()
+
+    def close(self):
+        for contender in list(self.running.values()):
+            self.dismiss(contender)
+
+
+def headline(section, got):
+    title, unit = section.columns[0][1:3]
+    return f"{title} {report.plot.number(got[section.columns[0][0]])} {unit}"
+
+
+def measure(troupe, section, entry, effort):
+    options = {k: v for k, v in section.options.items() if k != "fresh"}
+    contender = troupe.get(entry, options)
+    try:
+        if section.prepare:
+            section.prepare(contender)
+        return contender.note, section.measure(contender, effort)
+    finally:
+        if section.options.get("fresh"):
+            troupe.dismiss(contender)
+
+
+def run_section(troupe, section, effort):
+    rows = {entry[0]: {"name": entry[0], "note": "", "reason": None, "runs": []}
+            for entry in section.contenders}
+    for n in range(effort.rounds):
+        turn = n % len(section.contenders)
+        for entry in [*section.contenders[turn:], *section.contenders[:turn]]:
+            row = rows[entry[0]]
+            try:
+                row["note"], got = measure(troupe, section, entry, effort)
+                row["runs"].append(got)
+                said = headline(section, got)
+            except (Unavailable, *PROBLEMS) as reason:
+                row["reason"] = said = str(reason).strip().splitlines()[0][:160]
+            say(f"  round {n + 1}/{effort.rounds}  {entry[0]:<20} {said}")
+    result = {"title": section.title, "note": section.note, "columns": section.columns,
+              "ratio": section.ratio,
+              "rows": list(rows.values())}
+    say("\n" + report.terminal(result) + "\n")
+    return result
+
+
+def run_suite(name, effort, tools, threads):
+    title, sections_of = SUITES.get(name, (PACKET, None))
+    result = {"suite": name, "title": title, "machine": machine.describe(),
+              "effort": dataclasses.asdict(effort)}
+    if name == "packet":
+        say("━━ packet")
+        result["sections"] = packet.sections(tools.parent / "bpf" / "bpf-bench",
+                                             1 if effort.quick else 3, say)
+        for section in result["sections"]:
+            say("\n" + report.terminal(section) + "\n")
+        return result
+    sections = list(sections_of(effort))
+    result["sections"] = []
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as where:
+        troupe = Troupe(tools, Path(where), threads)
+        try:
+            for i, section in enumerate(sections, 1):
+                say(f"━━ {name} {i}/{len(sections)}: {section.title}")
+                result["sections"].append(run_section(troupe, section, effort))
+        finally:
+            troupe.close()
+    return result
+
+
+def write(result, out, docs):
+    """JSON and pictures under build/; docs/benchmarks.md of all suites that have a result there."""
+    (out / f"{result['suite']}.json").write_text(json.dumps(result, indent=1))
+    order = [*SUITES, "packet"]
+    results = [json.loads((out / f"{name}.json").read_text()) for name in order
+               if (out / f"{name}.json").exists()]
+    folder = docs.parent / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    for name, svg in report.pictures(result).items():
+        (folder / name).write_text(svg)
+    intro = (ROOT / "docs" / "benchmarks.md").read_text()
+    docs.write_text(report.document(intro, results, folder.name))
+
+
+def arguments():
+    args = argparse.ArgumentParser(prog="scripts/bench")
+    args.add_argument("suites", nargs="*", metavar="suite", help=", ".join([*SUITES, "packet"]))
+    args.add_argument("--quick", action="store_true",
+                      help="under 5 minutes; writes to build/bench/quick only")
+    args.add_argument("--rounds", type=int, choices=range(1, 101), metavar="N")
+    args.add_argument("--seconds", type=float)
+    args = args.parse_args()
+    unknown = [s for s in args.suites if s not in (*SUITES, "packet")]
+    if unknown:
+        sys.exit(f"bench: no such suite: {unknown[0]} (there are {', '.join([*SUITES, 'packet'])})")
+    effort = Effort(2, 0.6, 200, 300, True) if args.quick else Effort()
+    effort.rounds = args.rounds or effort.rounds
+    effort.seconds = args.seconds or effort.seconds
+    return args, effort
+
+
+def main():
+    args, effort = arguments()
+    for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(s, lambda *_: sys.exit(130))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("bench: it takes too long"))
+    signal.alarm(BOUND_S[args.quick])
+    out = ROOT / "build" / "bench" / ("quick" if args.quick else "")
+    out.mkdir(parents=True, exist_ok=True)
+    docs = out / "benchmarks.md" if args.quick else ROOT / "docs" / "benchmarks.md"
+    start = time.monotonic()
+    for name in args.suites or [*SUITES, "packet"]:
+        write(run_suite(name, effort, Path(os.environ["BENCH_TOOLS"]), os.cpu_count() or 1), out, docs)
+        say(f"   {time.monotonic() - start:.0f} s so far; written: {docs.relative_to(ROOT)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

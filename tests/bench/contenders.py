@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who takes part: sluice by engine, its peers, the least that a relay can do, and no proxy at all.
+Each listens on PROXY:PROXY_PORT of its own field and has as many workers as there are cores, unless
+its note says otherwise."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from field import ORIGIN_PORT, PROXY, PROXY_PORT, Field, LoadFailed
+from lab import SERVER, Sluice
+
+ORIGIN = f"{SERVER}:{ORIGIN_PORT}"
+HERE = f"{PROXY}:{PROXY_PORT}"
+
+
+class Unavailable(Exception):
+    """Can't take part here; its text says why."""
+
+
+class Contender:
+    """name, note: as in the tables. connects: asks by CONNECT. forwards: takes http:// URLs; else
+    it is a reverse proxy, or none."""
+
+    connects = forwards = routed = False
+    xdp = False
+    to = HERE
+    note = ""
+
+    def __init__(self, name):
+        self.name = name
+
+    def begin(self, tools, where, threads, **options):
+        """The field is made and the contender started. options: what a suite asks for."""
+        self.where = Path(where) / re.sub(r"\W+", "-", self.name)
+        self.where.mkdir(parents=True, exist_ok=True)
+        self.options = options
+        self.field = Field(tools, threads, forward=self.routed)
+        try:
+            self.start()
+            if not self.routed:
+                self.field.wait_for_port(self.field.net.client, PROXY, PROXY_PORT, self.alive)
+        except BaseException:
+            self.field.close()
+            raise
+
+    def start(self):
+        pass
+
+    def alive(self):
+        if self.main.poll() is None:
+            return
+        log = self.where / "log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        raise Unavailable(f"{self.name} ended at once: {lines[-1] if lines else 'without a word'}")
+
+    def run(self, *command, alone=None):
+        """alone: a folder that it has for itself."""
+        if not shutil.which(str(command[0])):
+            raise Unavailable(f"{command[0]} is not installed")
+        if alone:
+            command = ("unshare", "--mount", "sh", "-c",
+                       f'mount -t tmpfs none {alone} && chmod 1777 {alone} && exec "$@"', "sh", *command)
+        self.main = self.field.start(self.field.net.proxy, *command, log=self.where / "log")
+
+    def write(self, name, text):
+        (self.where / name).write_text(text)
+        return self.where / name
+
+    def pids(self):
+        """The processes that are the contender."""
+        if self.routed:
+            return []
+        children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children").read_text().split()
+        return [self.main.pid, *map(int, children)]
+
+    def tunnel(self):
+        """Options of the load generator for a way to the origin."""
+        return (self.to, *(("--ask", ORIGIN) if self.connects else ()))
+
+    def url(self, size):
+        return f"http://{ORIGIN}/{size}" if self.forwards else f"/{size}"
+
+    def check(self, tunnels):
+        """After a run: was it what it was meant to be?"""
+
+    def end(self):
+        self.field.close()
+
+
+class Direct(Contender):
+    """No proxy: the client's packets are routed by the proxy's host."""
+
+    routed = True
+    to = ORIGIN
+
+
+class SluiceRuns(Contender):
+    connects = forwards = True
+
+    def __init__(self, name, splice, hook=None, note=""):
+        super().__init__(name)
+        self.splice, self.hook, self.note = splice, hook, note
+        self.xdp = hook == "xdp"
+
+    def start(self):
+        if self.hook:
+            self.load_hook()
+        config = {"workers": self.field.threads, "metrics": "127.0.0.1:9145",
+                  "splice": {"engine": self.splice}, **self.options.get("sluice", {})}
+        config.setdefault("limits", {})
+        self.sluice = Sluice(self.field.net, config, release=True, bpffs=self.field.bpffs,
+                             start=False)
+        del self.sluice.config["access_log"]
+        self.sluice.start()
+        self.main = self.sluice.process
+        if self.splice == "packet":
+            self.need_packet_engine()
+
+    def load_hook(self):
+        done = self.field.net.proxy.run(
+            *self.field.bpffs.prefix, binary(), "load", "--hook", self.hook, "--dev", "to-client",
+            "--dev", "to-server", text=True)
+        if done.returncode:
+            raise Unavailable(f"sluice load --hook {self.hook}: {done.stderr.strip()}")
+
+    def need_packet_engine(self):
+        engines = self.sluice.ask("stats")["stats"]["engines"]
+        for engine in engines:
+            if engine["name"] == "packet" and not engine["available"]:
+                raise Unavailable(f"packet engine: {engine['reason']}")
+        self.joined = self.count_joined()
+
+    def count_joined(self):
+        engines = self.sluice.ask("stats")["stats"]["engines"]
+        return sum(e["joined"] for e in engines if e["name"] == "packet")
+
+    def check(self, tunnels):
+        """With the packet engine every tunnel that rested must have been spliced."""
+        if self.splice != "packet" or not tunnels:
+            return
+        now = self.count_joined()
+        spliced, self.joined = now - self.joined, now
+        if spliced < tunnels:
+            raise LoadFailed(f"{spliced} of {tunnels} tunnels were spliced")
+
+    def end(self):
+        if hasattr(self, "sluice"):
+            self.sluice.discard()
+        super().end()
+
+
+class Haproxy(Contender):
+    """mode tcp, splicing in the kernel; or mode http."""
+
+    def __init__(self, name, mode, note):
+        super().__init__(name)
+        self.mode, self.note = mode, note
+
+    def start(self):
+        options = {"tcp": "option splice-auto",
+                   "http": "option http-keep-alive\n  http-reuse always"}[self.mode]
+        limit = self.options.get("limit", 7000)
+        config = self.write("haproxy.cfg", f"""global
+  nbthread {self.field.threads}
+  maxconn {limit}
+defaults
+  timeout connect 5s
+  timeout client 120s
+  timeout server 120s
+  timeout queue 60s
+listen bench
+  mode {self.mode}
+  maxconn {limit}
+  bind {HERE} backlog 16384
+  {options}
+  server origin {ORIGIN}
+""")
+        self.run("haproxy", "-db", "-f", config)
+
+
+class NginxRuns(Contender):
+    """As a stream proxy, or as a reverse proxy with kept upstream connections."""
+
+    def __init__(self, name, mode, note):
+        super().__init__(name)
+        self.mode, self.note = mode, note
+
+    def start(self):
+        module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+        if self.mode == "stream" and not module.exists():
+            raise Unavailable("libnginx-mod-stream is not installed")
+        upstream = f"upstream origin {{ server {ORIGIN}; %s }}"
+        blocks = {
+            "stream": f"stream {{ {upstream % ''} server {{ listen {HERE} backlog=16384; "
+                      "tcp_nodelay on; proxy_pass origin; } }",
+            "http": f"http {{ access_log off; {upstream % 'keepalive 1024;'} keepalive_requests "
+                    f"100000000; server {{ listen {HERE} backlog=16384; location / {{ proxy_pass "
+                    "http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; } } }",
+        }
+        head = f"load_module {module};\n" if self.mode == "stream" else ""
+        config = self.write("nginx.conf", f"""{head}user root;
+daemon off;
+pid {self.where}/pid;
+error_log {self.where}/log warn;
+worker_processes {self.field.threads};
+worker_rlimit_nofile 20000;
+events {{ worker_connections 16384; }}
+{blocks[self.mode]}
+""")
+        self.run("nginx", "-e", self.where / "log", "-c", config)
+
+
+class Squid(Contender):
+    connects = forwards = True
+    note = "one process, no cache"
+
+    def start(self):
+        config = self.write("squid.conf", f"""http_port {HERE}
+http_access allow all
+cache deny all
+cache_mem 0 MB
+access_log none
+cache_log /dev/null
+pid_filename none
+coredump_dir /
+pinger_enable off
+cache_effective_user proxy
+max_filedescriptors 20000
+shutdown_lifetime 0 seconds
+client_persistent_connections on
+server_persistent_connections on
+via off
+forwarded_for delete
+""")
+        # Its shared memory has a fixed name, and a run that was killed leaves it behind.
+        self.run("squid", "-N", "-f", config, alone="/dev/shm")
+
+
+class Tinyproxy(Contender):
+    connects = forwards = True
+    note = "a thread a connection"
+
+    def start(self):
+        config = self.write("tinyproxy.conf", f"""Port {PROXY_PORT}
+Listen {PROXY}
+MaxClients 10000
+Timeout 120
+LogLevel Error
+Allow 0.0.0.0/0
+""")
+        self.run("tinyproxy", "-d", "-c", config)
+
+
+class Relay(Contender):
+    """Our own least relay, tests/bench/relay.c."""
+
+    note = "ours: nothing but the loop"
+
+    def __init__(self, name, how):
+        super().__init__(name)
+        self.how = how
+
+    def start(self):
+        self.main = self.field.start(self.field.net.proxy, self.field.tools / "bench-relay", self.how,
+                                     PROXY, PROXY_PORT, SERVER, ORIGIN_PORT, self.field.threads,
+                                     log=self.where / "log")
+
+
+def binary():
+    return os.environ.get("SLUICE_RELEASE") or os.environ["SLUICE"]
+
+
+DIRECT = ("routed, no proxy", lambda name: Direct(name))
+SLUICE = {
+    "tc": ("sluice packet, tc", lambda name: SluiceRuns(name, "packet", note="splice: packet")),
+    "xdp": ("sluice packet, xdp", lambda name: SluiceRuns(
+        name, "packet", "xdp", note="native XDP; endpoints keep GRO")),
+    "auto": ("sluice auto", lambda name: SluiceRuns(name, "auto", note="splice: auto")),
+    "copy": ("sluice copy", lambda name: SluiceRuns(name, "copy", note="splice: copy")),
+}
+PEERS = {
+    "haproxy": ("haproxy", lambda name: Haproxy(name, "tcp", "mode tcp, splice-auto")),
+    "nginx": ("nginx stream", lambda name: NginxRuns(name, "stream", "stream module")),
+    "splice": ("splice(2) relay", lambda name: Relay(name, "splice")),
+    "copy": ("copy relay", lambda name: Relay(name, "copy")),
+    "squid": ("squid", Squid),
+    "tinyproxy": ("tinyproxy", Tinyproxy),
+    "haproxy-http": ("haproxy", lambda name: Haproxy(name, "http", "reverse proxy, mode http")),
+    "nginx-http": ("nginx", lambda name: NginxRuns(name, "http", "reverse proxy")),
+}
+
+
+def make(entry):
+    name, build = entry
+    return build(name)
+
+
+def version_of(package):
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True,
+                          text=True)
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The suites. Each is a list of sections; a section is one table and one picture: contenders, a way to
+measure one of them once, and the columns that come out.
+
+A column is (key, title, unit, better): better is "more" or "less". The first one is drawn."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contenders import DIRECT, PEERS, SLUICE, make
+from field import LoadFailed
+
+
+@dataclass
+class Effort:
+    """How long a run takes: rounds, counted seconds of a measurement, and what goes before."""
+    rounds: int = 5
+    seconds: float = 4
+    warm_ms: int = 500
+    settle_ms: int = 400
+    quick: bool = False
+
+
+@dataclass
+class Section:
+    title: str
+    note: str
+    contenders: list
+    columns: list
+    measure: object  # (contender, effort) -> {column: value}
+    prepare: object = None  # (contender): before each measurement
+    options: dict = field(default_factory=dict)
+    ratio: bool = True  # a column that compares the first one with the first row
+
+
+def timing(effort):
+    return ("--seconds", effort.seconds, "--warm", effort.warm_ms, "--settle", effort.settle_ms)
+
+
+def loaded(contender, kind, effort, *options, tunnel=True, spliced=0):
+    """One run of the load generator, with what each kind of run tells."""
+    to = contender.tunnel() if tunnel else (contender.to,)
+    threads = ("--threads", contender.field.threads)
+    got = contender.field.load(kind, *to, *threads, *options, *timing(effort), pids=contender.pids(),
+                               timeout=effort.seconds + 60)
+    if got["errors"] > max(5, got["done"] // 1000):
+        raise LoadFailed(f"{got['errors']} errors, the first: {got['error']}")
+    contender.check(spliced)
+    got["own_s"] = sum(got["process_s"])
+    got["machine"] = 100 * got["busy_s"] / got["seconds"] / contender.field.cores
+    return got
+
+
+# --- bulk ---
+
+def bulk(streams):
+    def measure(contender, effort):
+        got = loaded(contender, "bulk", effort, "--connections", streams, spliced=streams)
+        gb = max(got["bytes"], 1) / 1e9
+        return {"gbps": got["bytes"] * 8 / got["seconds"] / 1e9, "cpu": got["busy_s"] / gb,
+                "own": got["own_s"] / gb, "machine": got["machine"]}
+    return measure
+
+
+def bulk_sections(effort):
+    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
+              PEERS["splice"], PEERS["copy"]]
+    columns = [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
+               ("own", "of the proxy's processes", "s/GB", "less"),
+               ("machine", "machine busy", "%", None)]
+    for on in (True, False):
+        for streams in (1, 8):
+            if effort.quick and not on and streams == 1:
+                continue
+            yield Section(
+                f"{streams} stream{'s' * (streams > 1)}, offloads {'on' if on else 'off'}",
+                "From the server to the client through tunnels that rested before." +
+                ("" if on else " Checksums and segmentation by the stacks, MTU 1500."),
+                [c for c in relays if not on or c is not SLUICE["xdp"]], columns, bulk(streams),
+                prepare=lambda c, on=on: c.field.offloads(on, aggregate=c.xdp))
+
+
+# --- round trips ---
+
+def round_trips(connections):
+    def measure(contender, effort):
+        got = loaded(contender, "rtt", effort, "--connections", connections, "--size", 64,
+                     spliced=connections)
+        done = max(got["done"], 1)
+        return {"p50": got["p50_us"], "p99": got["p99_us"], "p999": got["p999_us"],
+                "rate": got["done"] / got["seconds"], "cpu": 1e6 * got["busy_s"] / done,
+                "own": 1e6 * got["own_s"] / done, "machine": got["machine"]}
+    return measure
+
+
+def rtt_sections(effort):
+    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
+              PEERS["splice"], PEERS["copy"]]
+    columns = [("p50", "p50", "us", "less"), ("p99", "p99", "us", "less"),
+               ("p999", "p99.9", "us", "less"), ("rate", "round trips", "1/s", "more"),
+               ("cpu", "CPU of the machine", "us each", "less"),
+               ("own", "of the proxy's processes", "us each", "less"),
+               ("machine", "machine busy", "%", None)]
+    for connections in (1, 64):
+        yield Section(
+            f"64 B there and back, {connections} connection{'s' * (connections > 1)}",
+            "Closed loop: each connection waits for its echo, so the rate is what came about. XDP: "
+            "checksums by the endpoints' stacks.",
+            relays, columns, round_trips(connections),
+            prepare=lambda c: c.field.offloads(not c.xdp, aggregate=c.xdp))
+
+
+# --- tunnels ---
+
+def tunnels(contender, effort):
+    got = loaded(contender, "tunnels", effort, "--connections", 32, "--size", 64)
+    done = max(got["done"], 1)
+    return {"rate": got["done"] / got["seconds"], "p50": got["p50_us"], "p99": got["p99_us"],
+            "cpu": 1e6 * got["busy_s"] / done, "own": 1e6 * got["own_s"] / done,
+            "machine": got["machine"]}
+
+
+def tunnel_sections(effort):
+    yield Section(
+        "New tunnels with one exchange of 64 B, 32 at a time",
+        "sluice, squid and tinyproxy: connect, CONNECT, exchange, close. haproxy relays only, so there "
+        "is no CONNECT to read and answer there: connect, exchange, close.",
+        [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["squid"],
+         PEERS["tinyproxy"]],
+        [("rate", "tunnels", "1/s", "more"), ("p50", "p50", "us", "less"), ("p99", "p99", "us", "less"),
+         ("cpu", "CPU of the machine", "us each", "less"),
+         ("own", "of the proxy's processes", "us each", "less"), ("machine", "machine busy", "%", None)],
+        tunnels)
+
+
+# --- keep-alive ---
+
+def keepalive(size):
+    def measure(contender, effort):
+        got = loaded(contender, "http", effort, "--connections", 64, "--url", contender.url(size),
+                     tunnel=False)
+        done = max(got["done"], 1)
+        return {"rate": got["done"] / got["seconds"], "p50": got["p50_us"], "p99": got["p99_us"],
+                "cpu": 1e6 * got["busy_s"] / done, "own": 1e6 * got["own_s"] / done,
+                "machine": got["machine"]}
+    return measure
+
+
+def keepalive_sections(effort):
+    for size, text in ((12, "12 B"), (1024, "1 KB"), (16384, "16 KB")):
+        yield Section(
+            f"Requests on 64 kept connections, answers of {text}",
+            "sluice and squid as forward proxies, haproxy and nginx as reverse proxies: they "
+            "have no forward mode.",
+            [DIRECT, SLUICE["copy"], PEERS["haproxy-http"], PEERS["nginx-http"], PEERS["squid"]],
+            [("rate", "requests", "1/s", "more"), ("p50", "p50", "us", "less"),
+             ("p99", "p99", "us", "less"), ("cpu", "CPU of the machine", "us each", "less"),
+             ("own", "of the proxy's processes", "us each", "less"),
+             ("machine", "machine busy", "%", None)],
+            keepalive(size))
+
+
+# --- idle ---
+
+def memory_of(pids):
+    """Proportional set size, bytes."""
+    total = 0
+    for pid in pids:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
+    return total
+
+
+def slab():
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"^Slab:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
+
+
+def idle(connections, in_tunnel):
+    def measure(contender, effort):
+        way = (contender.tunnel() if in_tunnel else (contender.to, "--url", contender.url(12)))
+        own, kernel = memory_of(contender.pids()), slab()
+        child, ready = contender.field.hold(*way, "--connections", connections)
+        try:
+            if ready < connections:
+                raise LoadFailed(f"{ready} of {connections} connections are open")
+            time.sleep(1 + effort.settle_ms / 1000)
+            got = {"own": (memory_of(contender.pids()) - own) / connections,
+                   "kernel": (slab() - kernel) / connections}
+        finally:
+            child.stdin.close()
+            child.wait(30)
+        return got
+    return measure
+
+
+def idle_sections(effort):
+    columns = [("own", "memory of the proxy", "B each", "less"),
+               ("kernel", "kernel slabs of all three hosts", "B each", "less")]
+    for connections in (1000,) if effort.quick else (1000, 5000):
+        yield Section(
+            f"{connections} idle connections, after a request of 12 B",
+            "The slabs are those of the whole machine: client and server hold sockets, too; without a "
+            "proxy one sees how much. A fresh process each time.",
+            [DIRECT, SLUICE["copy"], PEERS["haproxy-http"], PEERS["nginx-http"], PEERS["squid"]],
+            columns, idle(connections, False), options={"fresh": True}, ratio=False)
+        yield Section(
+            f"{connections} idle tunnels", "As above; each has carried a byte each way.",
+            [DIRECT, SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"], PEERS["squid"]],
+            columns, idle(connections, True), options={"fresh": True}, ratio=False)
+
+
+# --- overload ---
+
+LIMIT = 200
+
+
+def overload(connections):
+    def measure(contender, effort):
+        got = loaded(contender, "http", effort, "--connections", connections, "--url",
+                     contender.url(1024), tunnel=False)
+        return {"rate": got["done"] / got["seconds"], "refused": got["refused"] / got["seconds"],
+                "p50": got["p50_us"], "p99": got["p99_us"], "machine": got["machine"]}
+    return measure
+
+
+def overload_sections(effort):
+    for connections in (LIMIT // 2, 2 * LIMIT, 5 * LIMIT):
+        yield Section(
+            f"{connections} clients, a limit of {LIMIT} connections",
+            "Kept connections, answers of 1 KB. sluice refuses by 503 and the client comes again 10 ms "
+            "later; haproxy lets what is over maxconn wait unaccepted, so some clients get no answer.",
+            [SLUICE["copy"], PEERS["haproxy-http"]],
+            [("rate", "answered", "1/s", "more"), ("refused", "refused", "1/s", None),
+             ("p50", "p50 of the answered", "us", "less"), ("p99", "p99", "us", "less"),
+             ("machine", "machine busy", "%", None)],
+            overload(connections),
+            options={"sluice": {"limits": {"connections": LIMIT}}, "limit": LIMIT})
+
+
+SUITES = {
+    "bulk": ("Bulk", bulk_sections),
+    "rtt": ("Round trips", rtt_sections),
+    "tunnels": ("New tunnels", tunnel_sections),
+    "keepalive": ("HTTP with kept connections", keepalive_sections),
+    "idle": ("Memory of idle connections", idle_sections),
+    "overload": ("Beyond the limit", overload_sections),
+}
