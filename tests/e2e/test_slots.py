@@ -128,11 +128,38 @@ def without_a_free_slot_tunnels_are_copied_and_nothing_live_is_evicted(lab):
             job.join(10)
         equal(len(place.carried()), 16, "spliced flows")
         check(place.sluice.engine()["refused"] >= 24, "refusals are counted")
+        refusals = place.sluice.figures()["packet_refusals_total"]
+        check(refusals["no slot or port is free"] >= 24, lambda: f"refusals: {refusals}")
     place.gone()
     slots(place, free=16)
     with place.tunnels(16) as (pairs, _):
         for client, server in pairs:
             echo_word(client, server, b"again")
+    place.sluice.stop()
+
+
+@suite.test()
+def what_happens_to_pairs_is_counted(lab):
+    place = lab.open(splice={"time_wait": "500ms"})
+    with place.tunnels(3) as (pairs, _):
+        for client, server in pairs:
+            echo_word(client, server, b"word!")
+        figures = place.sluice.figures()
+        slots_by_state = figures["packet_slots"]
+        equal((slots_by_state["active"], slots_by_state["free"]), (3, 65533), "slots")
+        events = figures["packet_events_total"]
+        equal(events["flip_packet"] + events["flip_arm"], 3, "flips")
+        check(figures["packet_arms_total"] >= 3, lambda: f"arms: {figures}")
+        check(figures["packet_packets_total"]["sent"] >= 6, "packets that were sent on")
+        check(figures["packet_bytes_total"]["sent"] >= 3 * 2 * 5, "and their bytes")
+        check(figures["packet_map_bytes"] >= 65536 * 256, "memory")
+        text = place.sluice.http_get("/metrics", place.sluice.metrics).decode()
+        check('sluice_packet_slots{state="active"} 3\n' in text, "active slots in the metrics")
+        check("sluice_splice_delay_seconds_count 3\n" in text, "time to the splice")
+        check("flip_" in place.sluice.cli("stats").stdout, "sluice stats shows it")
+    equal(place.sluice.figures()["packet_events_total"]["closed_fin"], 3, "closed pairs")
+    text = place.sluice.http_get("/metrics", place.sluice.metrics).decode()
+    check("sluice_spliced_duration_seconds_count 3\n" in text, "lifetime of the splice")
     place.sluice.stop()
 
 

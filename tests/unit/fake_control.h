@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "splice/packet_config.h"
 #include "proxy/control.h"
 
 struct fake_control {
@@ -115,6 +116,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.worker_stats = fake_worker_stats,
 		.flows = fake_flows,
 		.engine = fake_engine,
+		.figures = sl_packet_figures, /* of an engine that was not opened */
 		.ready = fake_ready,
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,

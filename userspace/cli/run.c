@@ -97,6 +97,7 @@ int sl_cmd_run(int argc, char **argv)
 		.transport_new = sl_socket_transport_new,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,
+		.figures = sl_packet_figures,
 	};
 	struct sl_config *config;
 	const char *file = NULL;

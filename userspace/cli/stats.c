@@ -133,6 +133,31 @@ static void print_engines(FILE *f, const json_t *engines)
 	}
 }
 
+static void print_figure(FILE *f, const char *family, const char *label, const json_t *value)
+{
+	char name[33], text[64];
+
+	if (json_integer_value(value))
+		fprintf(f, "%-24s %14" JSON_INTEGER_FORMAT "  %s\n",
+			sl_text_safe(family, 24, name, sizeof(name)), json_integer_value(value),
+			label ? sl_text_safe(label, 57, text, sizeof(text)) : "");
+}
+
+/* What an engine alone counts; zeros are left out. */
+static void print_figures(FILE *f, const json_t *figures)
+{
+	const char *family, *label;
+	json_t *value, *sample;
+
+	fprintf(f, "\nOF ENGINES\n");
+	json_object_foreach((json_t *)figures, family, value)
+	{
+		if (!json_is_object(value))
+			print_figure(f, family, NULL, value);
+		json_object_foreach(value, label, sample) print_figure(f, family, label, sample);
+	}
+}
+
 static void print_workers(FILE *f, const json_t *workers, uint64_t uptime_ms)
 {
 	json_t *w;
@@ -188,6 +213,7 @@ void sl_render_stats(const json_t *payload, FILE *f)
 	print_gauges(f, gauges);
 	print_histograms(f, json_object_get(payload, "histograms"));
 	print_engines(f, json_object_get(payload, "engines"));
+	print_figures(f, json_object_get(payload, "figures"));
 	print_workers(f, json_object_get(payload, "workers"), uptime_ms);
 	print_names(f, json_object_get(payload, "resolver"));
 	print_process(f, json_object_get(payload, "process"));

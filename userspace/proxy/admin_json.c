@@ -119,6 +119,30 @@ static json_t *engines(const struct sl_control_source *source)
 	return list;
 }
 
+/* {"packet_slots": {"free": 65536, ...}, "packet_arms_total": 0, ...} */
+static void put_figure(void *arg, const struct sl_figure *f)
+{
+	json_t *root = arg, *family = json_object_get(root, f->name);
+
+	if (!f->label) {
+		json_object_set_new(root, f->name, number(f->n));
+		return;
+	}
+	if (!family) {
+		family = json_object();
+		json_object_set_new(root, f->name, family);
+	}
+	json_object_set_new(family, f->value, number(f->n));
+}
+
+static json_t *figures(const struct sl_control_source *source)
+{
+	json_t *root = json_object();
+
+	source->figures(put_figure, root);
+	return root;
+}
+
 static json_t *worker(const struct sl_stats *s, const struct sl_loop_stats *l)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "connections_accepted",
@@ -164,12 +188,12 @@ json_t *sl_admin_stats(const struct sl_control_source *source)
 		return NULL;
 	memset(s, 0, sizeof(*s));
 	source->stats(source->owner, s);
-	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
 			 SLUICE_VERSION, "uptime_ms", number(source->uptime_ms(source->owner)),
 			 "ready", source->ready(source->owner), "counters", counters(s), "gauges",
 			 gauges(s), "histograms", histograms(s), "resolver", resolver(source),
-			 "engines", engines(source), "workers", workers(source), "process",
-			 process());
+			 "engines", engines(source), "figures", figures(source), "workers",
+			 workers(source), "process", process());
 }
 
 static void append_flow(void *arg, const struct sl_flow_info *f)

@@ -35,6 +35,8 @@ struct sl_control_source {
 	/* Engine name, availability and reason, by index; false at the end. */
 	bool (*engine)(void *owner, uint32_t i, const char **ret_name,
 		       struct sl_engine_report *ret_report, struct sl_engine_totals *ret_totals);
+	/* What engines count beside their totals. */
+	void (*figures)(void (*each)(void *arg, const struct sl_figure *f), void *arg);
 	bool (*ready)(void *owner); /* /readyz: accepting and not draining */
 	uint64_t (*uptime_ms)(void *owner);
 	/* Starts the drain; with now, stops at once. */

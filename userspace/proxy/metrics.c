@@ -180,6 +180,34 @@ static void write_engines(FILE *f, const struct sl_control_source *source)
 	}
 }
 
+struct figures {
+	FILE *f;
+	const char *name; /* of the family that was begun last */
+};
+
+static void write_figure(void *arg, const struct sl_figure *figure)
+{
+	struct figures *figures = arg;
+	char name[64];
+
+	snprintf(name, sizeof(name), "sluice_%s", figure->name);
+	if (!figures->name || strcmp(figures->name, figure->name))
+		family(figures->f, name, figure->type, figure->help);
+	figures->name = figure->name;
+	if (figure->label)
+		fprintf(figures->f, "%s{%s=\"%s\"} %" PRIu64 "\n", name, figure->label,
+			figure->value, figure->n);
+	else
+		fprintf(figures->f, "%s %" PRIu64 "\n", name, figure->n);
+}
+
+static void write_figures(FILE *f, const struct sl_control_source *source)
+{
+	struct figures figures = {.f = f};
+
+	source->figures(write_figure, &figures);
+}
+
 /* --- workers --- */
 
 static const struct {
@@ -267,6 +295,7 @@ int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *
 	write_stats(f, s);
 	write_resolver(f, source);
 	write_engines(f, source);
+	write_figures(f, source);
 	r = write_workers(f, source);
 	write_process(f, source);
 	if (ferror(f))

@@ -26,6 +26,7 @@
 struct server {
 	const struct sl_config *config;
 	struct sl_shared shared;
+	const struct sl_server_parts *parts;
 	struct sl_loop *loop;
 	struct sl_control *control;
 	struct sl_io signals;
@@ -371,6 +372,7 @@ static int open_control(struct server *s)
 		.worker_stats = read_worker_stats,
 		.flows = read_flows,
 		.engine = read_engine,
+		.figures = s->parts->figures,
 		.ready = is_ready,
 		.uptime_ms = uptime_ms,
 		.drain = drain_asked,
@@ -478,6 +480,7 @@ int sl_server_run(const struct sl_config *config, const struct sl_server_parts *
 	if (!s)
 		return -ENOMEM;
 	s->config = config;
+	s->parts = parts;
 	s->signals.fd = -1;
 	s->shared = (struct sl_shared){
 		.config = config,

@@ -14,6 +14,8 @@ struct sl_server_parts {
 	size_t stream_bytes; /* memory of one stream of that transport */
 	const struct sl_engine_ops *const
 		*engines; /* NULL-terminated; the first takes everything */
+	/* Tells what engines count beside their totals. */
+	void (*figures)(void (*each)(void *arg, const struct sl_figure *f), void *arg);
 };
 
 /* Runs until TERM, QUIT or INT. Takes over the signals of the calling thread and must be called before

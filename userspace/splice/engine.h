@@ -90,6 +90,15 @@ struct sl_left_pair {
 	uint64_t age_ms;	      /* the same */
 };
 
+/* A sample of a metric that one engine alone has. */
+struct sl_figure {
+	const char *name; /* without "sluice_"; those of a name are told one after the other */
+	const char *type; /* "counter" or "gauge" */
+	const char *help;
+	const char *label, *value; /* or NULL */
+	uint64_t n;
+};
+
 struct sl_engine_options {
 	struct sl_loop *loop;
 	struct sl_buf_pool *buffers;

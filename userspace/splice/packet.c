@@ -210,6 +210,7 @@ static int sample_and_arm(struct sl_packet_pair *k, struct sl_pair *p, const cha
 		r = sl_packet_choose_outputs(k->slot, mss, c.leg, ret_reason);
 	if (r)
 		return r;
+	sl_packet_count_arm();
 	r = sl_packet_control(k->slot, &c);
 	if (r || c.ret) {
 		*ret_reason = c.ret_refusal ? sl_refusal_text(c.ret_refusal)
@@ -289,6 +290,7 @@ static int packet_join(struct sl_engine *engine, struct sl_pair *p, const char *
 
 	if (r == -EOPNOTSUPP) {
 		to_packet(engine)->totals.refused++;
+		sl_packet_count_refusal(*ret_reason);
 		sl_packet_unprepare(p);
 	}
 	return r;

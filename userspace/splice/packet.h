@@ -11,6 +11,7 @@
  * packet_outputs.c  how packets leave
  * packet_state.c    reads a socket
  * packet_addr.c     addresses as the maps hold them
+ * packet_figures.c  what is counted beside the engine's totals
  *
  * What the workers' instances share (packet_shared.h): packet_open.c opens the pinned programs and maps,
  * packet_slots.c has slots and ports, packet_events.c events and the scan for lost ones. */
@@ -142,6 +143,12 @@ struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t s
 void sl_packet_pair_start(struct sl_packet_pair *k, struct sl_pair *p);
 /* One that was not started. */
 void sl_packet_pair_free(struct sl_packet_pair *k);
+
+/* --- packet_figures.c --- */
+
+/* A pair stays copied for good; the reason is static. */
+void sl_packet_count_refusal(const char *reason);
+void sl_packet_count_arm(void);
 
 /* --- packet_prepare.c --- */
 

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "splice/engine.h"
 #include "splice/loader.h"
 
 #define SL_PACKET_PAIRS	       65536
@@ -23,5 +24,8 @@ struct sl_packet_config {
 
 /* Before the first probe; without it the values above. *c is copied. */
 void sl_packet_configure(const struct sl_packet_config *c);
+
+/* Tells what the engine counts beside its totals. From any thread; the figure is valid in the call. */
+void sl_packet_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg);
 
 #endif

@@ -29,8 +29,10 @@ void sl_packet_configure(const struct sl_packet_config *c)
 
 static void deliver(struct sl_packet_inbox *inbox, const struct sl_event *event)
 {
-	if (inbox->n == SL_PACKET_INBOX)
+	if (inbox->n == SL_PACKET_INBOX) {
+		shared->inbox_lost++;
 		return;
+	}
 	inbox->event[inbox->n++] = *event;
 	if (!inbox->posted)
 		sl_loop_post(inbox->loop, &inbox->task);
@@ -93,8 +95,10 @@ static void look_at(uint32_t slot, const struct sl_flow_pair *pair)
 		.leg = pair->leg[0].flags & SL_LEG_RST ? 0 : 1,
 	};
 
-	if (event.type)
-		handle(&event);
+	if (!event.type)
+		return;
+	shared->found += shared->slot[slot].use == USE_SPLICED;
+	handle(&event);
 }
 
 /* Looks at the next slots: at most SL_PACKET_SCAN_BATCH. */

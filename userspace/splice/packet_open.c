@@ -207,6 +207,7 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 	if (r)
 		return fail(r, "no ports are left outside net.ipv4.ip_local_port_range");
 	sl_packet_shared.port_next = sl_packet_shared.port_first;
+	sl_packet_shared.map_bytes = sl_pins_memory(&sl_packet_shared.pins);
 	r = read_slots();
 	if (r)
 		return fail(r, "the slots can't be read");

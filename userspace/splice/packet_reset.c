@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 
 #include "base/util.h"
-#include "splice/packet.h"
+#include "splice/packet_shared.h"
 
 static int set(int fd, int option, int value)
 {
@@ -64,6 +64,7 @@ int sl_packet_reset_peers(const struct sl_flow_pair *pair)
 {
 	int r = 0;
 
+	__atomic_add_fetch(&sl_packet_shared.resets, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++) {
 		const struct sl_leg *leg = &pair->leg[i];
 		int one = leg->flags & SL_LEG_SEEN ? reset_peer(leg) : -ENOTCONN;

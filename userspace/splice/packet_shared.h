@@ -14,6 +14,7 @@
 struct ring_buffer;
 
 #define SL_PACKET_NONE	     UINT32_MAX /* no slot */
+#define SL_PACKET_REFUSALS   32		/* reasons that are told apart */
 #define SL_PACKET_SCAN_BATCH 1024	/* slots that are read at once */
 
 /* What becomes of a slot. */
@@ -54,6 +55,12 @@ struct sl_packet_shared {
 	struct sl_packet_inbox *reader;
 	struct sl_io io, devices_io;
 	struct sl_timer tick;
+	struct sl_packet_refusal {
+		const char *reason; /* static; NULL: not used yet */
+		uint64_t n;
+	} refusal[SL_PACKET_REFUSALS];
+	uint64_t arms, inbox_lost, found, resets;
+	uint64_t map_bytes;
 	struct sl_packet_scan {
 		struct sl_flow_pair *pairs;
 		uint32_t *keys;

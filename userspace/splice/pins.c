@@ -103,15 +103,12 @@ void sl_pins_close(struct sl_pins *m)
 }
 
 /* What the kernel accounts for a map, bytes. */
-static uint64_t map_memory(const char *folder, const char *name)
+static uint64_t map_memory(int fd)
 {
-	_sl_close_ int fd = sl_pin_open(folder, name);
 	unsigned long long bytes = 0;
 	char path[64], line[128];
 	FILE *file;
 
-	if (fd < 0)
-		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
@@ -119,6 +116,16 @@ static uint64_t map_memory(const char *folder, const char *name)
 			break;
 	if (file)
 		fclose(file);
+	return bytes;
+}
+
+uint64_t sl_pins_memory(const struct sl_pins *m)
+{
+	const int fds[] = {m->flows, m->flows6, m->pairs, m->counters, m->events};
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(fds); i++)
+		bytes += map_memory(fds[i]);
 	return bytes;
 }
 
@@ -145,16 +152,13 @@ static int count_pairs(const struct sl_pins *m, uint32_t counts[SL_FLOW_STATES])
 
 int sl_pins_status(const char *folder, struct sl_pins_status *ret)
 {
-	static const char *const maps[] = {"flows",    "flows6", "pairs",
-					   "counters", "events", "layout"};
 	struct sl_pins_status s = {0};
 	struct sl_pins m;
 	int r = sl_pins_open(folder, &m);
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < SL_ARRAY_SIZE(maps); i++)
-		s.memory_bytes += map_memory(folder, maps[i]);
+	s.memory_bytes = sl_pins_memory(&m);
 	s.slots = m.slots;
 	r = count_pairs(&m, s.pairs);
 	sl_pins_close(&m);

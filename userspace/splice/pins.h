@@ -39,6 +39,9 @@ int sl_pins_control(const struct sl_pins *p, struct sl_control *c);
 /* A counter, summed over the CPUs. */
 int sl_pins_counter(const struct sl_pins *p, enum sl_reason reason, struct sl_counter *ret);
 
+/* What the kernel accounts for the maps that are open, bytes. */
+uint64_t sl_pins_memory(const struct sl_pins *p);
+
 struct sl_pins_status {
 	uint64_t memory_bytes; /* of all maps, as the kernel accounts them */
 	uint32_t slots;

@@ -41,6 +41,9 @@ class PacketSluice(Sluice):
         engines = self.ask("stats")["stats"]["engines"]
         return [e for e in engines if e["name"] == "packet"][0]
 
+    def figures(self):
+        return self.ask("stats")["stats"]["figures"]
+
     def status(self):
         """Slots by state, as the kernel has them."""
         done = self.net.proxy.run(*self.prefix, self.binary, "status", "--json", text=True)
