@@ -37,6 +37,7 @@ struct plan {
 	size_t size;		    /* of a message, bytes */
 	int connections;
 	int threads;
+	int patience_ms; /* until all are open */
 	_Atomic int phase;
 };
 

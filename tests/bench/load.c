@@ -18,7 +18,6 @@
 #include "client.h"
 
 #define THREADS_MAX 64
-#define OPEN_MAX_MS 20000
 
 struct arguments {
 	double seconds;
@@ -30,19 +29,15 @@ struct arguments {
 static const char usage[] =
 	"usage: load bulk|rtt|tunnels|http|hold --to ADDRESS:PORT [--ask HOST:PORT] [--url URL]\n"
 	"            [--connections N] [--threads N] [--size N] [--seconds S] [--settle MS]\n"
-	"            [--warm MS] [--pid PID ...]\n";
+	"            [--warm MS] [--patience MS] [--pid PID ...]\n";
 
-static const struct option options[] = {{"to", required_argument, NULL, 't'},
-					{"ask", required_argument, NULL, 'a'},
-					{"url", required_argument, NULL, 'u'},
-					{"connections", required_argument, NULL, 'c'},
-					{"threads", required_argument, NULL, 'n'},
-					{"size", required_argument, NULL, 's'},
-					{"seconds", required_argument, NULL, 'S'},
-					{"settle", required_argument, NULL, 'w'},
-					{"warm", required_argument, NULL, 'W'},
-					{"pid", required_argument, NULL, 'p'},
-					{0}};
+static const struct option options[] = {
+	{"to", required_argument, NULL, 't'},	    {"ask", required_argument, NULL, 'a'},
+	{"url", required_argument, NULL, 'u'},	    {"connections", required_argument, NULL, 'c'},
+	{"threads", required_argument, NULL, 'n'},  {"size", required_argument, NULL, 's'},
+	{"seconds", required_argument, NULL, 'S'},  {"settle", required_argument, NULL, 'w'},
+	{"warm", required_argument, NULL, 'W'},	    {"pid", required_argument, NULL, 'p'},
+	{"patience", required_argument, NULL, 'P'}, {0}};
 
 static bool parse_address(const char *text, struct sockaddr_in *ret)
 {
@@ -107,6 +102,9 @@ static bool take_option(int option, struct plan *p, struct arguments *a)
 	case 'w':
 		a->settle_ms = atoi(optarg);
 		return a->settle_ms >= 0 && a->settle_ms <= 60000;
+	case 'P':
+		p->patience_ms = atoi(optarg);
+		return p->patience_ms > 0;
 	case 'W':
 		a->warm_ms = atoi(optarg);
 		return a->warm_ms >= 0 && a->warm_ms <= 60000;
@@ -148,7 +146,7 @@ static int wait_until_open(struct driver *d, const struct plan *p)
 {
 	int open = 0;
 
-	for (int ms = 0; ms < OPEN_MAX_MS && open < p->connections; ms += 10) {
+	for (int ms = 0; ms < p->patience_ms && open < p->connections; ms += 10) {
 		if (p->load == LOAD_TUNNELS)
 			return p->connections;
 		usleep(10000);
@@ -229,7 +227,7 @@ static void measure(struct driver *d, struct plan *p, const struct arguments *a)
 int main(int argc, char **argv)
 {
 	static struct driver d[THREADS_MAX];
-	struct plan p = {.connections = 1, .threads = 1, .size = 64};
+	struct plan p = {.connections = 1, .threads = 1, .size = 64, .patience_ms = 20000};
 	struct arguments a = {.seconds = 2, .warm_ms = 500};
 	struct rlimit files;
 	int open;

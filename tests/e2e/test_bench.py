@@ -1,0 +1,156 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the benchmarks measure with (tests/bench) is worth trusting: the load generator's figures agree
+with what others counted, and failures are told, not hidden. No speed is judged here."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+
+import plot  # noqa: E402
+import report  # noqa: E402
+from contenders import SLUICE, make  # noqa: E402
+from field import PROXY, PROXY_PORT, Field, LoadFailed  # noqa: E402
+from lab import SERVER, Skip, Suite, check, equal  # noqa: E402
+from lab.sluice import binary  # noqa: E402
+
+suite = Suite()
+DIRECT = f"{SERVER}:9000"
+THROUGH = f"{PROXY}:{PROXY_PORT}"
+SHORT = ("--seconds", 0.3, "--warm", 50, "--settle", 10)
+
+
+class BenchLab:
+    def __init__(self):
+        self.tools = Path(binary(release=True)).resolve().parents[2] / "tests" / "bench"
+        if not (self.tools / "bench-load").exists():
+            raise Skip(f"the load generator isn't built: {self.tools}")
+        self.where = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
+        self.field = Field(self.tools, 1, forward=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.field.close()
+        self.where.cleanup()
+
+    def sluice(self, **options):
+        contender = make(SLUICE["copy"])
+        contender.begin(self.tools, self.where.name, 1, **options)
+        return contender
+
+    def relay(self, how):
+        child = self.field.start(self.field.net.proxy, self.tools / "bench-relay", how, PROXY,
+                                 PROXY_PORT, SERVER, 9000, 1)
+        self.field.wait_for_port(self.field.net.client, PROXY, PROXY_PORT)
+        return child
+
+
+def received(net):
+    text = net.client.run("cat", "/proc/net/dev").stdout.decode()
+    line = next(li for li in text.splitlines() if "to-proxy" in li)
+    return int(line.split(":")[1].split()[0])
+
+
+@suite.test()
+def bulk_that_is_reported_went_over_the_wire(lab):
+    before = received(lab.field.net)
+    got = lab.field.load("bulk", DIRECT, "--connections", 2, *SHORT)
+    wire = received(lab.field.net) - before
+    check(0 < got["bytes"] <= wire, lambda: f"{got} on a wire that saw {wire}")
+    equal((got["errors"], got["refused"]), (0, 0), "errors, refused")
+
+
+@suite.test()
+def every_kind_of_load_works_directly_and_through_both_relays(lab):
+    for how in (None, "splice", "copy"):
+        child = how and lab.relay(how)
+        to = THROUGH if how else DIRECT
+        for kind, more in (("bulk", ()), ("rtt", ("--connections", 3)), ("tunnels", ()),
+                           ("http", ("--url", "/16384", "--connections", 2))):
+            got = lab.field.load(kind, to, *more, *SHORT)
+            check(got["bytes" if kind == "bulk" else "done"] > 0, lambda: f"{how} {kind}: {got}")
+            equal(got["errors"], 0, f"{how} {kind}: errors")
+            if kind != "bulk":
+                check(0 < got["p50_us"] <= got["p99_us"] <= got["p999_us"], lambda: f"{got}")
+        if child:
+            child.kill()
+            child.wait()
+
+
+@suite.test()
+def as_many_requests_are_reported_as_sluice_counts(lab):
+    sluice = lab.sluice()
+    try:
+        got = sluice.field.load("http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 4,
+                                *SHORT, pids=sluice.pids())
+        counted = sluice.sluice.stats()["requests_total"]
+        check(0 < got["done"] <= counted, lambda: f"{counted} counted, {got}")
+        check(len(got["process_s"]) == len(sluice.pids()), lambda: f"{got}")
+    finally:
+        sluice.end()
+
+
+@suite.test()
+def refusals_are_counted_apart(lab):
+    sluice = lab.sluice(sluice={"limits": {"connections": 2}})
+    try:
+        got = sluice.field.load("http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 6,
+                                *SHORT)
+        check(got["done"] > 0 and got["refused"] > 0, lambda: f"{got}")
+        equal(got["errors"], 0, "errors")
+    finally:
+        sluice.end()
+
+
+@suite.test(timeout=40)
+def what_cannot_be_reached_is_an_error_and_no_figure(lab):
+    for options in ((f"{SERVER}:9",), (DIRECT, "--ask", "10.2.0.2:9")):
+        try:
+            got = lab.field.load("rtt", *options, "--patience", 500, *SHORT)
+        except LoadFailed:
+            continue
+        raise AssertionError(f"{options}: {got}")
+
+
+@suite.test()
+def held_connections_stay_until_they_are_let_go(lab):
+    child, ready = lab.field.hold(DIRECT, "--connections", 50)
+    equal(ready, 50, "open")
+
+    def established():
+        text = lab.field.net.client.run("ss", "-tnH", "state", "established").stdout.decode()
+        return text.count(":9000")
+    equal(established(), 50, "established")
+    child.stdin.close()
+    equal(child.wait(10), 0, "exit status")
+    equal(established(), 0, "established afterwards")
+
+
+@suite.test()
+def a_result_becomes_a_table_and_a_picture(lab):
+    section = {"title": "T", "note": "N", "ratio": True,
+               "columns": [["rate", "requests", "1/s", "more"]],
+               "rows": [{"name": "routed", "note": "", "reason": None,
+                         "runs": [{"rate": 100}, {"rate": 300}, {"rate": 200}]},
+                        {"name": "sluice <x>", "note": "n", "reason": None, "runs": [{"rate": 50}]},
+                        {"name": "gone", "note": "", "reason": "not installed", "runs": []}]}
+    lines = report.table(section)
+    equal(lines[2], "| routed | **200** (100 – 300) | 1.00 |", "the first row")
+    equal(lines[3], "| sluice <x> <br> <sub>n</sub> | 50.0 | 0.25 |", "the second row")
+    equal(lines[4], "| gone | not installed |  |", "the third row")
+    (svg,) = report.pictures({"suite": "s", "sections": [section]}).values()
+    check("sluice &lt;x&gt;" in svg and svg.count("<rect") == 3, lambda: svg)
+    equal(plot.number(12345), "12,345", "a large number")
+    old = f"intro\n\n{report.BEGIN}\nold"
+    check(report.document(old, [], "f").startswith("intro\n\n" + report.BEGIN), "the head stays")
+    json.dumps(section)
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(BenchLab))
