@@ -3,8 +3,7 @@
  * are mutual and end when either side is closed; events gather in `pending` and are told by a deferred
  * task, so no call runs a callback; a closed stream is freed by a deferred task, too.
  *
- * It has no notion of segments, sequence numbers or of bytes on the way: what was written has
- * arrived. */
+ * It has no notion of segments or of bytes on the way: what was written has arrived. */
 
 #include "fake_transport.h"
 
@@ -43,7 +42,7 @@ struct fake_stream {
 	int peer_closed; /* enum sl_close_how, or -1 */
 	struct fake_faults faults;
 	bool odd_read, odd_write;
-	unsigned pending;
+	unsigned pending, ignored; /* events to tell; SL_READABLE, SL_WRITABLE: not watched */
 	struct sl_task tell, release;
 	struct sl_timer connecting;
 	struct fake_connect_rule rule;
@@ -84,7 +83,8 @@ static void pend(struct fake_stream *s, unsigned events)
 
 static void call(struct fake_stream *s, unsigned events)
 {
-	if (!s->closed && s->base.on_event)
+	events &= events & SL_HANGUP ? ~0u : ~s->ignored;
+	if (!s->closed && s->base.on_event && events)
 		s->base.on_event(&s->base, events);
 }
 
@@ -282,6 +282,13 @@ static int fake_finish(struct sl_stream *stream)
 }
 
 /* What the other end sees of a close. */
+static int fake_watch(struct sl_stream *s, unsigned events)
+{
+	to_stream(s)->ignored = (SL_READABLE | SL_WRITABLE) & ~events;
+	pend(to_stream(s), SL_READABLE | (to_stream(s)->waits_for_room ? 0 : SL_WRITABLE));
+	return 0;
+}
+
 static void part(struct fake_stream *s, enum sl_close_how how)
 {
 	struct fake_stream *peer = s->peer;
@@ -585,6 +592,7 @@ static const struct sl_transport_ops fake_ops = {
 	.read = fake_read,
 	.write = fake_write,
 	.finish = fake_finish,
+	.watch = fake_watch,
 	.close = fake_close,
 	.endpoint = fake_endpoint,
 	.move = fake_move,

@@ -258,7 +258,7 @@ static const struct bad {
 	{"limits: {start_line: 8k, head: 4k}\n",
 	 "t:1:9: limits: expected start_line (8192) to be at most head (4096)"},
 	{"splice: {engine: fast}\n",
-	 "t:1:18: splice.engine: expected one of: auto, copy, packet, got 'fast'"},
+	 "t:1:18: splice.engine: expected one of: auto, copy, sockmap, packet, got 'fast'"},
 	{"splice: {hook: nic}\n",
 	 "t:1:16: splice.hook: expected one of: auto, tc, xdp, xdp-generic, got 'nic'"},
 	{"splice: {mss: 535}\n", "t:1:15: splice.mss: expected 536 to 65483, got '535'"},
@@ -272,8 +272,6 @@ static const struct bad {
 	{"splice: {ports: 20-10}\n",
 	 "t:1:17: splice.ports: expected a port from 1 to 65535 or a range such as 8000-8100, "
 	 "got '20-10'"},
-	{"splice: {engine: sockmap}\n",
-	 "t:1:18: splice.engine: 'sockmap' is not available in this version of sluice"},
 	{"log_level: loud\n",
 	 "t:1:12: log_level: expected one of: error, warning, info, debug, got 'loud'"},
 	{"access_log: {path: /x, sample: 1.5}\n", "t:1:32: access_log.sample: expected a fraction "

@@ -327,6 +327,23 @@ static void events_come_together_or_one_by_one(void **state)
 	}
 }
 
+static void events_that_are_not_watched_are_told_once_they_are(void **state)
+{
+	struct fixture f;
+
+	open_pair(&f, NULL);
+	f.b.stream->ops->watch(f.b.stream, 0);
+	turns(&f);
+	f.b.events = 0;
+	assert_int_equal(put(&f.a, "x", 1), 1);
+	turns(&f);
+	assert_int_equal(f.b.events, 0);
+	f.b.stream->ops->watch(f.b.stream, SL_READABLE | SL_WRITABLE);
+	turns(&f);
+	assert_int_equal(f.b.events, SL_READABLE | SL_WRITABLE);
+	close_fixture(&f);
+}
+
 static void close_on_event(struct sl_stream *s, unsigned events)
 {
 	note_event(s, events);
@@ -361,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_connect_meets_what_the_rule_says),
 		cmocka_unit_test(faults_shorten_delay_and_break_calls),
 		cmocka_unit_test(events_come_together_or_one_by_one),
+		cmocka_unit_test(events_that_are_not_watched_are_told_once_they_are),
 		cmocka_unit_test(no_event_follows_a_close_inside_an_event),
 	};
 

@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "cli/commands.h"
 #include "splice/device.h"
+#include "splice/engine.h"
 #include "splice/links.h"
 #include "splice/selftest.h"
 
@@ -100,8 +101,7 @@ static void look_at_host(struct report *r)
 	add(r, "bpffs", mounted, "mount -t bpf bpf /sys/fs/bpf", "/sys/fs/bpf: %s",
 	    mounted ? "mounted" : "not mounted");
 	add(r, "BTF", !access("/sys/kernel/btf/vmlinux", R_OK),
-	    "bpftool shows kernel types without names; sluice itself doesn't need it",
-	    "/sys/kernel/btf/vmlinux");
+	    "the sockmap engine finds the kernel's fields by it", "/sys/kernel/btf/vmlinux");
 }
 
 /* --- BPF, by doing --- */
@@ -134,8 +134,11 @@ static void add_step(struct report *r, const char *name, int error, const char *
 static void look_at_engines(struct report *r, const struct sl_selftest *t)
 {
 	bool works = !t->tc || !t->xdp;
+	struct sl_engine_report sockmap;
 
+	sl_sockmap_engine.probe(&sockmap);
 	add(r, "engine copy", true, NULL, "always");
+	add(r, "engine sockmap", sockmap.available, "tunnels are copied", "%s", sockmap.reason);
 	add(r, "engine packet", works && !t->control,
 	    "tunnels are copied; what is missing stands above", "%s",
 	    works && !t->control ? "its self-test succeeded" : "its self-test failed");

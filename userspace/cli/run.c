@@ -8,17 +8,13 @@
 #include "proxy/config.h"
 #include "proxy/server.h"
 #include "splice/packet_config.h"
+#include "splice/policy.h"
 #include "transport/socket.h"
 
-static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
-static const struct sl_engine_ops *const engines_with_packet[] = {&sl_copy_engine,
-								  &sl_packet_engine, NULL};
-
-/* The packet engine loads and attaches programs, so only where it is asked for. */
-static bool wants_packet(const struct sl_config *c)
+static bool wants(const struct sl_config *c, enum sl_splice_choice engine)
 {
 	for (size_t i = 0; i < c->n_listeners; i++)
-		if (c->listeners[i].splice == SL_SPLICE_PACKET)
+		if (c->listeners[i].splice == engine)
 			return true;
 	return false;
 }
@@ -42,6 +38,20 @@ static void configure_packet(const struct sl_splice_config *c)
 	};
 
 	sl_packet_configure(&packet);
+}
+
+/* These engines load programs, so only where they are asked for. */
+static void choose_engines(const struct sl_config *c,
+			   const struct sl_engine_ops *ret[SL_ENGINES_MAX + 1])
+{
+	size_t n = 0;
+
+	ret[n++] = &sl_copy_engine;
+	if (wants(c, SL_SPLICE_PACKET))
+		ret[n++] = &sl_packet_engine;
+	if (wants(c, SL_SPLICE_SOCKMAP))
+		ret[n++] = &sl_sockmap_engine;
+	ret[n] = NULL;
 }
 
 static int load(const char *file, struct sl_config **ret)
@@ -93,6 +103,7 @@ static int parse(int argc, char **argv, const char **ret_file)
 
 int sl_cmd_run(int argc, char **argv)
 {
+	const struct sl_engine_ops *engines[SL_ENGINES_MAX + 1];
 	struct sl_server_parts parts = {
 		.transport_new = sl_socket_transport_new,
 		.stream_bytes = sl_socket_stream_bytes(),
@@ -109,8 +120,7 @@ int sl_cmd_run(int argc, char **argv)
 		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
 	configure_packet(&config->splice);
-	if (wants_packet(config))
-		parts.engines = engines_with_packet;
+	choose_engines(config, engines);
 	r = sl_server_run(config, &parts);
 	sl_config_free(config);
 	return r < 0 ? SL_EXIT_FAILED : SL_EXIT_DONE;

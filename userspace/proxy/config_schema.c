@@ -26,7 +26,7 @@
 static const struct sl_yaml_choice splice_choices[] = {
 	{"auto", SL_SPLICE_AUTO},
 	{"copy", SL_SPLICE_COPY},
-	{"sockmap", SL_SPLICE_SOCKMAP, .unavailable = true},
+	{"sockmap", SL_SPLICE_SOCKMAP},
 	{"packet", SL_SPLICE_PACKET},
 	{NULL},
 };

@@ -203,7 +203,7 @@ static bool wants_pipe(struct copy_pair *c, enum sl_side from)
 {
 	struct half *h = &c->half[from];
 
-	if (!h->bulk)
+	if (!h->bulk || c->pair->plain_io)
 		return false;
 	learn_descriptors(c);
 	if (c->fd[SL_CLIENT] < 0 || c->fd[SL_UPSTREAM] < 0)

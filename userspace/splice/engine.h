@@ -54,13 +54,15 @@ struct sl_engine;
  * (or NULL), on_end and owner, then joins it; from then on streams and pending belong to the engine
  * until on_end. */
 struct sl_pair {
-	struct sl_stream *stream[2];  /* by enum sl_side; NULL once the engine has closed it */
-	struct sl_buf *pending[2];    /* read from that side, not yet written to the other */
-	struct sl_engine *engine;     /* who carries it now; NULL before and after */
-	void *carried;		      /* the engine's own object */
-	void *prepared;		      /* the object of the engine that prepared for it, or NULL */
+	struct sl_stream *stream[2]; /* by enum sl_side; NULL once the engine has closed it */
+	struct sl_buf *pending[2];   /* read from that side, not yet written to the other */
+	struct sl_engine *engine;    /* who carries it now; NULL before and after */
+	void *carried;		     /* the engine's own object */
+	void *prepared;		     /* the object of the engine that prepared for it, or NULL */
+	void *member; /* the sockmap engine's object, once its sockets are in the map */
 	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
 	bool input_ended[2];	      /* set before join if that side's FIN was read already */
+	bool plain_io; /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
 	enum sl_pair_end end;
 	/* The pair has ended: both streams are closed, engine is NULL. Not called for part(). */
 	void (*on_end)(struct sl_pair *p, enum sl_pair_end why);
@@ -155,5 +157,6 @@ struct sl_engine {
 
 extern const struct sl_engine_ops sl_copy_engine;
 extern const struct sl_engine_ops sl_packet_engine;
+extern const struct sl_engine_ops sl_sockmap_engine;
 
 #endif

@@ -22,6 +22,8 @@
 
 #define ACCEPT_BUDGET	64
 #define ACCEPT_PAUSE_MS 50
+#define WATCH_ALWAYS	(EPOLLRDHUP | EPOLLET)
+#define WATCH_READABLE	(EPOLLIN | EPOLLPRI)
 
 struct socket_transport {
 	struct sl_transport base;
@@ -147,7 +149,7 @@ static int new_stream(struct socket_transport *t, int fd, struct socket_stream *
 	s->base.on_event = ignore_event;
 	s->io = (struct sl_io){.fd = fd, .on_event = stream_event};
 	sl_task_init(&s->release, release_stream);
-	r = sl_loop_add(t->base.loop, &s->io, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	r = sl_loop_add(t->base.loop, &s->io, WATCH_ALWAYS | WATCH_READABLE | EPOLLOUT);
 	if (r < 0) {
 		sl_close(fd);
 		sl_slab_put(&t->streams, s);
@@ -237,6 +239,13 @@ static int socket_finish(struct sl_stream *stream)
 		return 0;
 	s->finished = true;
 	return shutdown(s->io.fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static int socket_watch(struct sl_stream *s, unsigned events)
+{
+	return sl_loop_mod(s->transport->loop, &to_stream(s)->io,
+			   WATCH_ALWAYS | (events & SL_READABLE ? WATCH_READABLE : 0) |
+				   (events & SL_WRITABLE ? EPOLLOUT : 0));
 }
 
 static void socket_close(struct sl_stream *stream, enum sl_close_how how)
@@ -430,6 +439,7 @@ static const struct sl_transport_ops socket_ops = {
 	.read = socket_read,
 	.write = socket_write,
 	.finish = socket_finish,
+	.watch = socket_watch,
 	.close = socket_close,
 	.endpoint = socket_endpoint,
 	.move = socket_move,

@@ -112,6 +112,9 @@ struct sl_transport_ops {
 	ssize_t (*write)(struct sl_stream *s, const struct iovec *iov, int n);
 	/* Sends FIN after what was written. Idempotent. 0 or -errno. */
 	int (*finish)(struct sl_stream *s);
+	/* Which of SL_READABLE and SL_WRITABLE the owner wants to be told from now on, in the beginning
+	 * both; hangups and errors always are. What holds at this moment is told (again). 0 or -errno. */
+	int (*watch)(struct sl_stream *s, unsigned events);
 	/* Ends the stream and frees it (after the current batch of events). No callback follows. */
 	void (*close)(struct sl_stream *s, enum sl_close_how how);
 

@@ -39,7 +39,7 @@ class PacketSluice(Sluice):
 
     def engine(self):
         engines = self.ask("stats")["stats"]["engines"]
-        return [e for e in engines if e["name"] == "packet"][0]
+        return [e for e in engines if e["name"] == self.config["splice"]["engine"]][0]
 
     def figures(self):
         return self.ask("stats")["stats"]["figures"]
@@ -79,7 +79,7 @@ class Place:
         self.sluice.start()
         report = self.sluice.engine()
         if not report["available"]:
-            raise Skip(f"the packet engine is not available: {report['reason']}")
+            raise Skip(f"the {report['name']} engine is not available: {report['reason']}")
 
     def origin(self, handler):
         return Origin(self.server, self.server_address, 0, handler)
