@@ -22,7 +22,9 @@ static void routes_and_upstreams_are_read(void **state)
 		"upstreams:\n"
 		"- {name: app, servers: [\"10.0.0.1:80\", {address: \"app2:8080\", weight: 7}]}\n"
 		"- {name: api, servers: [\"[fd00::1]:81\"], balance: round_robin,\n"
-		"   pool: {idle: 0, idle_timeout: 5s}}\n"
+		"   pool: {idle: 0, idle_timeout: 5s, max: 9, queue: 0, queue_timeout: 1ms,\n"
+		"          requests: 7, age: 0s},\n"
+		"   retry: {on: [closed, timeout, 503], tries: 3, budget: 100}}\n"
 		"- {name: unused, servers: [\"10.0.0.9:80\"]}\n";
 	struct sl_config_error error;
 	struct sl_config *c;
@@ -47,6 +49,16 @@ static void routes_and_upstreams_are_read(void **state)
 	assert_string_equal(c->upstreams[1].servers[0].host, "fd00::1");
 	assert_int_equal(c->upstreams[1].pool.idle, 0);
 	assert_int_equal(c->upstreams[1].pool.idle_timeout_ms, 5000);
+	assert_int_equal(c->upstreams[0].pool.max, 1024);
+	assert_int_equal(c->upstreams[1].pool.max, 9);
+	assert_int_equal(c->upstreams[1].pool.queue_timeout_ms, 1);
+	assert_int_equal(c->upstreams[1].pool.requests, 7);
+	assert_int_equal(c->upstreams[1].pool.age_ms, 0);
+	assert_null(c->upstreams[0].retry.on);
+	assert_int_equal(c->upstreams[0].retry.tries, 2);
+	assert_int_equal(c->upstreams[0].retry.budget, 20);
+	assert_int_equal(c->upstreams[1].retry.n_on, 3);
+	assert_int_equal(c->upstreams[1].retry.on[2], SL_RETRY_503);
 	sl_config_free(c);
 }
 
@@ -93,6 +105,15 @@ static const struct {
 	 "t:5:3: upstreams[0]: server a:1 is there already, at line 4"},
 	{UPSTREAM("servers: [\"a:1\"], balance: best"),
 	 "t:4:40: upstreams[0].balance: expected one of: round_robin, got 'best'"},
+	{UPSTREAM("servers: [\"a:1\"], retry: {on: [404]}"),
+	 "t:4:44: upstreams[0].retry.on[0]: expected one of: closed, timeout, 429, 500, 502, 503, "
+	 "504, got '404'"},
+	{UPSTREAM("servers: [\"a:1\"], retry: {tries: 0}"),
+	 "t:4:46: upstreams[0].retry.tries: expected 1 to 10, got '0'"},
+	{UPSTREAM("servers: [\"a:1\"], retry: {budget: 101}"),
+	 "t:4:47: upstreams[0].retry.budget: expected 0 to 100, got '101'"},
+	{UPSTREAM("servers: [\"a:1\"], pool: {max: 0}"),
+	 "t:4:43: upstreams[0].pool.max: expected 1 to 1000000, got '0'"},
 	{UPSTREAM("servers: [\"a:1\"]}\n- {name: u, servers: [\"b:1\"]"),
 	 "t:5:3: upstreams[1]: name 'u' is taken at line 4"},
 	{HTTP "upstream: u}\nupstreams:\n- {servers: [\"a:1\"]}\n",

@@ -139,12 +139,31 @@ struct sl_upstream_pool_config {
 	uint32_t age_ms;	   /* of a connection, 0: no limit; 1h */
 };
 
+/* What makes a request be sent again, as long as nothing of a response was forwarded. */
+enum sl_retry_on {
+	SL_RETRY_CLOSED,  /* the connection ended without a byte of a response */
+	SL_RETRY_TIMEOUT, /* no response within timeouts.upstream */
+	SL_RETRY_429,
+	SL_RETRY_500,
+	SL_RETRY_502,
+	SL_RETRY_503,
+	SL_RETRY_504,
+};
+
+struct sl_retry_config {
+	uint8_t *on; /* enum sl_retry_on, n_on of them; NULL: SL_RETRY_CLOSED alone */
+	size_t n_on;
+	uint32_t tries;	 /* of a request in all, 1..10, 2 */
+	uint32_t budget; /* retries in percent of requests, 0..100, 20 */
+};
+
 struct sl_upstream_config {
 	char *name; /* unique; letters, digits, ._- */
 	enum sl_balance balance;
 	struct sl_server_config *servers;
 	size_t n_servers;
 	struct sl_upstream_pool_config pool;
+	struct sl_retry_config retry;
 	unsigned line, column;
 };
 

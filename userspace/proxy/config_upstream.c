@@ -87,6 +87,26 @@ static const struct sl_yaml_key pool_keys[] = {
 };
 static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)};
 
+static const struct sl_yaml_choice retry_choices[] = {
+	{"closed", SL_RETRY_CLOSED}, {"timeout", SL_RETRY_TIMEOUT},
+	{"429", SL_RETRY_429},	     {"500", SL_RETRY_500},
+	{"502", SL_RETRY_502},	     {"503", SL_RETRY_503},
+	{"504", SL_RETRY_504},	     {NULL},
+};
+static const struct sl_yaml_list retry_on_list = {
+	.item = {.read = sl_yaml_read_choice, .size = 1, .choices = retry_choices},
+	.count_offset = offsetof(struct sl_upstream_config, retry.n_on),
+	.counted = true,
+	.single_too = true,
+	.max = 16,
+};
+static const struct sl_yaml_key retry_keys[] = {
+	{READ_UPSTREAM("on", sl_yaml_read_list, retry.on), .list = &retry_on_list},
+	{READ_UPSTREAM("tries", sl_yaml_read_number, retry.tries), .min = 1, .max = 10},
+	{READ_UPSTREAM("budget", sl_yaml_read_number, retry.budget), .max = 100},
+};
+static const struct sl_yaml_map retry_map = {retry_keys, SL_ARRAY_SIZE(retry_keys)};
+
 /* Two servers of one address would be one server that is counted twice. */
 static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
@@ -107,6 +127,7 @@ static const struct sl_yaml_key upstream_keys[] = {
 	{READ_UPSTREAM("servers", sl_yaml_read_list, servers), .list = &server_list,
 	 .required = true},
 	{.name = "pool", .read = sl_yaml_read_map, .map = &pool_map},
+	{.name = "retry", .read = sl_yaml_read_map, .map = &retry_map},
 };
 static const struct sl_yaml_map upstream_map = {upstream_keys, SL_ARRAY_SIZE(upstream_keys),
 						check_upstream};
@@ -123,6 +144,7 @@ static void init_upstream(const yaml_node_t *n, void *element)
 		.queue_timeout_ms = 1000,
 		.age_ms = 3600000,
 	};
+	u->retry = (struct sl_retry_config){.tries = 2, .budget = 20};
 	u->line = (unsigned)n->start_mark.line + 1;
 	u->column = (unsigned)n->start_mark.column + 1;
 }
@@ -156,5 +178,6 @@ void sl_config_free_upstream(struct sl_upstream_config *u)
 		free(u->servers[i].host);
 	}
 	free(u->servers);
+	free(u->retry.on);
 	free(u->name);
 }

@@ -9,6 +9,7 @@
  * begin.c      a parsed request until its upstream is there: refusals, credentials, pool, dial
  * reverse.c    the same for listeners with routes: a route, a lease on a connection of its upstream
  * exchange.c   a request and its response between client and upstream
+ * retry.c      whether a failed request may be sent again
  * exchange_time.c  the clock of an exchange
  * record.c     what is counted and logged of it
  * reply.c      responses that sluice makes itself
@@ -66,16 +67,15 @@ struct sl_exchange {
 	struct sl_conn *conn;
 	struct sl_dial *dial;
 	struct sl_auth_check auth;
-	const struct sl_route_config *route;   /* NULL: the client chose where to go */
-	struct sl_lease lease;		       /* with a route: what x->upstream comes from */
-	enum sl_outcome outcome;	       /* what the lease ends with */
-	const struct sl_server *failed_server; /* after x->retried */
+	const struct sl_route_config *route; /* NULL: the client chose where to go */
+	struct sl_lease lease;		     /* with a route: what x->upstream comes from */
+	enum sl_outcome outcome;	     /* what the lease ends with */
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
 	bool up_broken; /* a write failed: the end of input proves nothing */
 	bool reused;	/* the upstream connection came from the pool */
-	bool retried;
+	uint8_t retries;
 	uint8_t interims;      /* 1xx responses so far: bounded */
 	bool request_stopped;  /* the upstream takes no more; its response may still come */
 	bool body_started;     /* a byte of the request body went upstream: no retry */
@@ -184,6 +184,14 @@ static inline bool sl_exchange_request_sent(const struct sl_exchange *x)
 	return x->to_upstream.complete && !x->up_out && x->sent_us;
 }
 
+/* Retries are paid for by requests: a bucket of credit, by worker and upstream. One retry costs 100. */
+#define SL_RETRY_CREDIT_FIRST (100 * 100)
+/* A request to the route's upstream earns its share. */
+void sl_retry_earn(struct sl_conn *c);
+/* Sends the request again if it may be. False: nothing happened. */
+bool sl_exchange_retry(struct sl_conn *c, enum sl_retry_on why);
+/* The same for a response with that status, which was not forwarded. */
+bool sl_exchange_retry_status(struct sl_conn *c, unsigned status);
 /* Of a listener with routes: takes the Host for the authority where the target has none. */
 void sl_reverse_address(struct sl_conn *c);
 /* Finds x->route. False if the request was refused. */

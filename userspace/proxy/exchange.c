@@ -65,47 +65,6 @@ void sl_exchange_start(struct sl_conn *c)
 	sl_conn_schedule(c);
 }
 
-static bool is_idempotent(enum sl_method m)
-{
-	switch (m) {
-	case SL_METHOD_GET:
-	case SL_METHOD_HEAD:
-	case SL_METHOD_PUT:
-	case SL_METHOD_DELETE:
-	case SL_METHOD_OPTIONS:
-	case SL_METHOD_TRACE:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* A pooled connection may have been closed by the origin as we wrote to it (RFC 9112 9.3.1). */
-static bool may_retry(const struct sl_exchange *x)
-{
-	bool has_body = x->request.framing.kind == SL_FRAMING_CHUNKED || x->request.framing.length;
-
-	return x->reused && !x->retried && !x->response_started && !x->body_started &&
-	       (has_body || is_idempotent(x->request.method));
-}
-
-static void retry(struct sl_conn *c)
-{
-	struct sl_exchange *x = c->x;
-
-	x->failed_server = x->lease.server;
-	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
-	x->up_in = sl_buf_put(&c->worker->buffers, x->up_in);
-	x->up_scanned = 0;
-	x->head_sent = 0;
-	x->sent_us = 0;
-	x->up_readable = x->up_hangup = false;
-	x->reused = x->request_stopped = x->up_broken = x->upstream_ended = false;
-	x->retried = true;
-	sl_count(c->worker->stats.upstream_retries_total, 1);
-	sl_exchange_connect(c);
-}
-
 /* --- failure --- */
 
 void sl_exchange_fail(struct sl_conn *c, unsigned status, const char *reason)
@@ -135,9 +94,7 @@ static void upstream_bad(struct sl_conn *c, const char *reason)
 
 static void upstream_gone(struct sl_conn *c)
 {
-	if (may_retry(c->x))
-		retry(c);
-	else
+	if (!sl_exchange_retry(c, SL_RETRY_CLOSED))
 		upstream_bad(c, c->x->response_started ? "upstream-truncated" : "upstream-closed");
 }
 
@@ -405,6 +362,8 @@ static void take_response_head(struct sl_conn *c, const struct sl_head *h)
 		upstream_bad(c, sl_http_error_name(e));
 		return;
 	}
+	if (sl_exchange_retry_status(c, r.status))
+		return;
 	c->out = sl_buf_get(&c->worker->buffers);
 	if (!c->out) {
 		sl_exchange_fail(c, 503, "memory");

@@ -16,6 +16,8 @@ static void time_out(struct sl_conn *c, bool waits_for_origin)
 	if (waits_for_origin) {
 		sl_count(stats->timeouts_upstream_total, 1);
 		c->x->outcome = SL_OUTCOME_BROKEN;
+		if (sl_exchange_retry(c, SL_RETRY_TIMEOUT))
+			return;
 		sl_exchange_fail(c, 504, "upstream-timeout");
 		return;
 	}

@@ -9,6 +9,8 @@
 
 #include "proxy/lease.h"
 
+#include <string.h>
+
 #include "base/util.h"
 #include "proxy/worker.h"
 
@@ -35,6 +37,19 @@ static bool was_tried(const struct sl_lease *l, size_t server)
 static void mark_tried(struct sl_lease *l, const struct sl_server *s)
 {
 	l->tried[s->index / 64] |= 1ull << (s->index % 64);
+}
+
+/* What failed before is tried again only if nothing else is left. */
+static void avoid_tried(struct sl_lease *l, const struct sl_lease *before)
+{
+	const struct sl_upstream *u = l->options.upstream;
+
+	memcpy(l->tried, before->tried, sizeof(l->tried));
+	mark_tried(l, before->latest);
+	for (size_t i = 0; i < u->n_servers; i++)
+		if (!was_tried(l, i))
+			return;
+	memset(l->tried, 0, sizeof(l->tried));
 }
 
 static void let_go(struct sl_lease *l)
@@ -200,7 +215,7 @@ static enum asked ask(struct sl_lease *l, struct sl_server *s, size_t tries)
 {
 	if (!sl_server_hold(s))
 		return ASKED_FULL;
-	l->server = s;
+	l->server = l->latest = s;
 	if (!l->options.fresh && take_idle(l))
 		return ASKED_TAKEN;
 	if (!sl_server_may_open(s)) { /* an idle one has to go */
@@ -306,6 +321,7 @@ bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
 		    struct sl_lease_done *ret)
 {
 	const struct sl_worker *w = o->worker;
+	const struct sl_lease before = *l;
 
 	*l = (struct sl_lease){
 		.options = *o,
@@ -313,8 +329,8 @@ bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
 		.deadline_ms = sl_loop_now_ms(w->loop) + w->shared->config->timeouts.connect,
 		.failure = SL_LEASE_NO_SERVER,
 	};
-	if (o->avoid && o->upstream->n_servers > 1)
-		mark_tried(l, o->avoid);
+	if (o->again)
+		avoid_tried(l, &before);
 	if (sl_queue_len(&o->upstream->queue))
 		return wait_for_room(l, ret);
 	return ask_servers(l, ret);

@@ -36,8 +36,8 @@ struct sl_lease_options {
 	struct sl_worker *worker;
 	struct sl_upstream *upstream;
 	bool fresh; /* a new connection only */
-	/* A server that has failed this request: not this one if there is another. May be NULL. */
-	const struct sl_server *avoid;
+	/* The lease's last use failed the request: another server if there is one not tried yet. */
+	bool again;
 };
 
 struct sl_lease_done {
@@ -52,6 +52,7 @@ struct sl_lease {
 	struct sl_lease_options options;
 	void (*on_done)(struct sl_lease *l, const struct sl_lease_done *done);
 	struct sl_server *server; /* that is asked, or was leased; NULL: no lease */
+	struct sl_server *latest; /* the same, and still set when the lease is over */
 	struct sl_dial *dial;
 	uint64_t deadline_ms;
 	uint64_t tried[SL_SERVERS_MAX / 64];

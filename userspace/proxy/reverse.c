@@ -103,11 +103,13 @@ void sl_reverse_connect(struct sl_conn *c)
 	const struct sl_lease_options o = {
 		.worker = c->worker,
 		.upstream = &all->upstream[x->route->upstream.index],
-		.fresh = x->retried,
-		.avoid = x->retried ? x->failed_server : NULL,
+		.fresh = x->retries,
+		.again = x->retries,
 	};
 	struct sl_lease_done done;
 
+	if (!x->retries)
+		sl_retry_earn(c);
 	if (sl_lease_start(&x->lease, &o, lease_done, &done))
 		take(c, &done);
 }

@@ -11,46 +11,47 @@
 #include "base/histogram.h"
 
 /* name, help */
-#define SL_COUNTERS(X)                                                                       \
-	X(connections_accepted_total, "Client connections accepted")                         \
-	X(connections_done_total, "Client connections ended, for whatever reason")           \
-	X(accept_failures_total, "Accept attempts that failed for lack of a resource")       \
-	X(accept_pauses_total, "Times that accepting paused until resources came back")      \
-	X(refused_limit_total, "Connections refused by the global connection limit")         \
-	X(refused_listener_total, "Connections refused by a listener's limit")               \
-	X(refused_source_total, "Connections refused by the per-source limit")               \
-	X(refused_memory_total, "Connections or requests refused for lack of buffers")       \
-	X(requests_total, "Request heads parsed, good or bad")                               \
-	X(requests_bad_total, "Requests refused as malformed or ambiguous")                  \
-	X(requests_denied_total, "Requests refused by access rules")                         \
-	X(requests_auth_total, "Requests refused for missing or wrong credentials")          \
-	X(responses_1xx_total, "Interim responses forwarded")                                \
-	X(responses_2xx_total, "Final responses by class, sluice's own included")            \
-	X(responses_3xx_total, "Final responses by class, sluice's own included")            \
-	X(responses_4xx_total, "Final responses by class, sluice's own included")            \
-	X(responses_5xx_total, "Final responses by class, sluice's own included")            \
-	X(responses_own_total, "Responses that sluice made itself")                          \
-	X(responses_aborted_total, "Responses cut off because the origin or a body failed")  \
-	X(upstream_connects_total, "Upstream connections opened")                            \
-	X(upstream_failures_total, "Upstream connections that could not be opened")          \
-	X(upstream_reused_total, "Requests sent on a pooled upstream connection")            \
-	X(upstream_taken_over_total, "Of these, connections that another worker had pooled") \
-	X(upstream_waits_total, "Requests that waited for a connection of a full upstream")  \
-	X(upstream_queue_full_total, "Requests refused because too many waited already")     \
-	X(upstream_queue_timeouts_total, "Requests refused after they had waited too long")  \
-	X(upstream_retries_total, "Requests sent again after a pooled connection failed")    \
-	X(upstream_bad_total, "Upstream responses that were malformed or truncated")         \
-	X(tunnels_total, "Tunnels established")                                              \
-	X(timeouts_header_total, "Request heads that did not arrive in time")                \
-	X(timeouts_body_total, "Bodies that made no progress in time")                       \
-	X(timeouts_idle_total, "Idle client connections closed")                             \
-	X(timeouts_connect_total, "Upstream connects that took too long")                    \
-	X(timeouts_upstream_total, "Responses that did not begin in time")                   \
-	X(timeouts_tunnel_total, "Tunnels closed after silence")                             \
-	X(client_bytes_in_total, "Bytes read from clients")                                  \
-	X(client_bytes_out_total, "Bytes written to clients")                                \
-	X(upstream_bytes_in_total, "Bytes read from upstreams")                              \
-	X(upstream_bytes_out_total, "Bytes written to upstreams")                            \
+#define SL_COUNTERS(X)                                                                             \
+	X(connections_accepted_total, "Client connections accepted")                               \
+	X(connections_done_total, "Client connections ended, for whatever reason")                 \
+	X(accept_failures_total, "Accept attempts that failed for lack of a resource")             \
+	X(accept_pauses_total, "Times that accepting paused until resources came back")            \
+	X(refused_limit_total, "Connections refused by the global connection limit")               \
+	X(refused_listener_total, "Connections refused by a listener's limit")                     \
+	X(refused_source_total, "Connections refused by the per-source limit")                     \
+	X(refused_memory_total, "Connections or requests refused for lack of buffers")             \
+	X(requests_total, "Request heads parsed, good or bad")                                     \
+	X(requests_bad_total, "Requests refused as malformed or ambiguous")                        \
+	X(requests_denied_total, "Requests refused by access rules")                               \
+	X(requests_auth_total, "Requests refused for missing or wrong credentials")                \
+	X(responses_1xx_total, "Interim responses forwarded")                                      \
+	X(responses_2xx_total, "Final responses by class, sluice's own included")                  \
+	X(responses_3xx_total, "Final responses by class, sluice's own included")                  \
+	X(responses_4xx_total, "Final responses by class, sluice's own included")                  \
+	X(responses_5xx_total, "Final responses by class, sluice's own included")                  \
+	X(responses_own_total, "Responses that sluice made itself")                                \
+	X(responses_aborted_total, "Responses cut off because the origin or a body failed")        \
+	X(upstream_connects_total, "Upstream connections opened")                                  \
+	X(upstream_failures_total, "Upstream connections that could not be opened")                \
+	X(upstream_reused_total, "Requests sent on a pooled upstream connection")                  \
+	X(upstream_taken_over_total, "Of these, connections that another worker had pooled")       \
+	X(upstream_waits_total, "Requests that waited for a connection of a full upstream")        \
+	X(upstream_queue_full_total, "Requests refused because too many waited already")           \
+	X(upstream_queue_timeouts_total, "Requests refused after they had waited too long")        \
+	X(upstream_retries_total, "Requests sent again")                                           \
+	X(upstream_retries_denied_total, "Requests not sent again because the budget was used up") \
+	X(upstream_bad_total, "Upstream responses that were malformed or truncated")               \
+	X(tunnels_total, "Tunnels established")                                                    \
+	X(timeouts_header_total, "Request heads that did not arrive in time")                      \
+	X(timeouts_body_total, "Bodies that made no progress in time")                             \
+	X(timeouts_idle_total, "Idle client connections closed")                                   \
+	X(timeouts_connect_total, "Upstream connects that took too long")                          \
+	X(timeouts_upstream_total, "Responses that did not begin in time")                         \
+	X(timeouts_tunnel_total, "Tunnels closed after silence")                                   \
+	X(client_bytes_in_total, "Bytes read from clients")                                        \
+	X(client_bytes_out_total, "Bytes written to clients")                                      \
+	X(upstream_bytes_in_total, "Bytes read from upstreams")                                    \
+	X(upstream_bytes_out_total, "Bytes written to upstreams")                                  \
 	X(log_dropped_total, "Access log records dropped because the ring was full")
 
 #define SL_GAUGES(X)                                                                            \

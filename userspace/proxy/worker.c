@@ -159,10 +159,13 @@ static int create_balancers(struct sl_worker *w)
 	int r = 0;
 
 	w->balancers = calloc(u->n + 1, sizeof(*w->balancers));
-	if (!w->balancers)
+	w->retry_credit = calloc(u->n + 1, sizeof(*w->retry_credit));
+	if (!w->balancers || !w->retry_credit)
 		return -ENOMEM;
-	for (size_t i = 0; i < u->n && !r; i++)
+	for (size_t i = 0; i < u->n && !r; i++) {
+		w->retry_credit[i] = SL_RETRY_CREDIT_FIRST;
 		r = sl_balancer_init(&w->balancers[i], u->upstream[i].config, w->index);
+	}
 	return r;
 }
 
@@ -309,6 +312,7 @@ void sl_worker_free(struct sl_worker *w)
 	for (size_t i = 0; w->balancers && i < w->shared->upstreams->n; i++)
 		sl_balancer_destroy(&w->balancers[i]);
 	free(w->balancers);
+	free(w->retry_credit);
 	free(w->listeners);
 	free(w);
 }

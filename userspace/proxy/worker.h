@@ -73,6 +73,7 @@ struct sl_worker {
 	struct sl_pool pool;	       /* of forward listeners */
 	struct sl_pool server_pool;    /* of upstreams */
 	struct sl_balancer *balancers; /* by upstream */
+	uint32_t *retry_credit;	       /* by upstream: retry.c */
 	struct sl_listener *listeners;
 	struct sl_list all_conns;
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
@@ -110,6 +111,12 @@ static inline struct sl_balancer *sl_worker_balancer(struct sl_worker *w,
 						     const struct sl_upstream *u)
 {
 	return &w->balancers[u - w->shared->upstreams->upstream];
+}
+
+/* What this worker may still send again to the upstream. */
+static inline uint32_t *sl_worker_retry_credit(struct sl_worker *w, const struct sl_upstream *u)
+{
+	return &w->retry_credit[u - w->shared->upstreams->upstream];
 }
 
 /* Calls each for at most max pairs. In the worker's thread. */

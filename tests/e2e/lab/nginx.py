@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""An nginx in a namespace: files over HTTP and HTTPS, and uploads by PUT to /up/."""
+"""An nginx in a namespace: files over HTTP and HTTPS, /small (100 bytes, written at once with their
+head), and uploads by PUT to /up/."""
 
 import subprocess
 from pathlib import Path
@@ -34,6 +35,9 @@ http {{
 			alias {dir}/files/;
 			limit_rate 10m;
 		}}
+		location = /small {{
+			return 200 "{small}";
+		}}
 		location /up/ {{
 			dav_methods PUT;
 			create_full_put_path on;
@@ -56,7 +60,8 @@ class Nginx:
                         self.dir / "key.pem", "-out", self.certificate],
                        check=True, capture_output=True)
         (self.dir / "nginx.conf").write_text(
-            "user root;" + _CONFIG.format(dir=self.dir, address=address))
+            "user root;" + _CONFIG.format(dir=self.dir, address=address,
+                                                          small="x" * 100))
         self.process = ns.start("nginx", "-e", self.dir / "error.log", "-c",
                                 self.dir / "nginx.conf", stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
