@@ -248,5 +248,237 @@ def a_client_on_this_host_at_another_address_stays_copied(_):
         stays_copied(p, "not at a loopback address")
 
 
+# --- XDP ---
+
+def xdp_net():
+    """Endpoints that a veth with native XDP needs: whole checksums and no super-packets from them, and
+    NAPI (GRO) to take redirected frames."""
+    net = Topology()
+    for ns in (net.client, net.server):
+        done = ns.run("ethtool", "-K", "to-proxy", "tx", "off", "tso", "off", "gso", "off",
+                      "gro", "on")
+        if done.returncode:
+            raise Skip(f"ethtool: {done.stderr.decode()}")
+    return net
+
+
+@suite.test()
+def native_xdp_splices_both_ways(_):
+    for where in ("veth", "veth6"):
+        with place(where, xdp_net(), hook="xdp") as p:
+            splices(p)
+            equal(devices(p), {"to-client": "xdp", "to-server": "xdp"})
+
+
+@suite.test()
+def a_veth_whose_end_takes_no_frames_keeps_xdp_from_splicing(_):
+    net = xdp_net()
+    net.server.run("ethtool", "-K", "to-proxy", "gro", "off")
+    with place(net=net, hook="xdp") as p:
+        stays_copied(p, "takes no frames from XDP")
+
+
+@suite.test()
+def xdp_refuses_to_pass_packets_up(_):
+    with place("loopback", hook="xdp") as p:
+        stays_copied(p, "loopback has no native XDP")
+    with place("loopback", hook="xdp-generic") as p:
+        stays_copied(p, "XDP can't pass packets up")
+
+
+@suite.test()
+def a_device_with_xdp_and_one_with_tc_work_together(_):
+    """What tc sends to a device with XDP, and the other way round."""
+    with place(net=xdp_net()) as p:
+        equal(command(p, "load", "--dev", "to-client", "--hook", "xdp").returncode, 0)
+        p.sluice.net.proxy.run("ethtool", "-K", "to-server", "gro", "on")
+        p.sluice.net.proxy.ip("link set lo mtu 60000")
+        splices(p)
+        equal(devices(p), {"to-client": "xdp", "to-server": "tc"})
+
+
+# --- beside others ---
+
+OTHER = "/sys/fs/bpf/other"
+
+
+def load_other(p, *arguments):
+    """Programs of another folder: to ours they are a stranger's."""
+    done = command(p, "load", "--folder", OTHER, "--pairs", "16", *arguments)
+    equal(done.returncode, 0, done.stderr)
+
+
+def devices_of_other(p):
+    done = command(p, "status", "--json", "--folder", OTHER)
+    return {d["device"]: d["hook"] for d in json.loads(done.stdout)["devices"]}
+
+
+@suite.test()
+def another_xdp_program_keeps_its_device(_):
+    with place(net=xdp_net(), hook="xdp") as p:
+        load_other(p, "--dev", "to-server", "--hook", "xdp")
+        stays_copied(p, "another program holds the XDP hook")
+        done = command(p, "load", "--dev", "to-server", "--hook", "xdp")
+        equal(done.returncode, 1, "load")
+        check("use --hook tc" in done.stderr, lambda: done.stderr)
+        equal(devices_of_other(p), {"to-server": "xdp"}, "the other's")
+
+
+@suite.test()
+def tc_splices_behind_another_xdp_program_and_leaves_it_alone(_):
+    with place(net=xdp_net()) as p:
+        load_other(p, "--dev", "to-server", "--hook", "xdp")
+        splices(p)
+        p.sluice.stop()
+        equal(command(p, "unload").returncode, 0, "unload")
+        equal(devices_of_other(p), {"to-server": "xdp"}, "the other's")
+
+
+@suite.test()
+def tc_splices_beside_another_tc_program_before_or_behind_it(_):
+    for late in (False, True):
+        with place() as p:
+            if late:
+                splices(p)
+            load_other(p, "--dev", "to-client", "--dev", "to-server")
+            splices(p)
+            p.sluice.stop()
+            equal(command(p, "unload").returncode, 0, "unload")
+            equal(devices_of_other(p), {"to-client": "tc", "to-server": "tc"}, "the other's")
+
+
+@suite.test()
+def tc_splices_beside_a_clsact_filter(_):
+    with place() as p:
+        load_other(p, "--dev", "lo")
+        run = lambda *words: p.sluice.net.proxy.run(*p.sluice.prefix, "tc", *words, text=True)
+        made = run("qdisc", "add", "dev", "to-server", "clsact")
+        if made.returncode:
+            raise Skip(f"clsact: {made.stderr}")
+        made = run("filter", "add", "dev", "to-server", "ingress", "prio", "7", "bpf", "da",
+                   "pinned", f"{OTHER}/splice_tc")
+        equal(made.returncode, 0, made.stderr)
+        splices(p)
+        p.sluice.stop()
+        equal(command(p, "unload").returncode, 0, "unload")
+        check("pref 7" in run("filter", "show", "dev", "to-server", "ingress").stdout,
+              "the filter is still there")
+
+
+@suite.test()
+def a_second_sluice_in_a_network_namespace_copies(_):
+    with place() as p:
+        second = Place(p.sluice.net, "veth", (3130, 9147))
+        try:
+            second.sluice.start()
+            report = second.sluice.engine()
+            equal((report["available"], report["reason"]),
+                  (False, "another sluice splices in this network namespace"))
+            second.sluice.stop()
+        finally:
+            second.discard()
+        splices(p)
+
+
+# --- ports ---
+
+@suite.test()
+def ports_in_the_kernels_range_have_to_be_reserved(_):
+    net = Topology()
+    with place(net=net, start=False, ports="40000-40009") as p:
+        p.sluice.start()
+        report = p.sluice.engine()
+        equal(report["available"], False, "available")
+        check("ip_local_reserved_ports" in report["reason"], lambda: str(report))
+    net.proxy.write_sysctl("net.ipv4.ip_local_reserved_ports", "40000-40009")
+    with place(net=net, ports="40000-40009") as p:
+        (flow,) = splices(p)
+        check(flow["upstream_local"].startswith("10.2.0.1:4000"), lambda: str(flow))
+
+
+# --- privileges ---
+
+def limited(*capabilities):
+    """A command line that leaves nothing but these."""
+    names = ",".join(["-all", *[f"+{c}" for c in capabilities]])
+    return ["setpriv", f"--bounding-set={names}", f"--inh-caps={names}"]
+
+
+NEEDED = ("bpf", "perfmon", "net_admin")
+
+
+@suite.test()
+def splicing_needs_three_capabilities(_):
+    for missing in (None, *NEEDED):
+        with place(start=False) as p:
+            p.sluice.prefix += limited(*[c for c in NEEDED if c != missing])
+            p.sluice.start()
+            report = p.sluice.engine()
+            equal(report["available"], not missing, f"available without {missing}: {report}")
+            if missing:
+                check("CAP_" in report["reason"], lambda: str(report))
+            else:
+                splices(p)
+
+
+@suite.test()
+def what_was_loaded_before_needs_two(_):
+    with place(start=False) as p:
+        equal(command(p, "load", "--dev", "to-client", "--dev", "to-server").returncode, 0)
+        p.sluice.prefix += limited("bpf", "net_admin")
+        p.sluice.start()
+        equal(p.sluice.engine()["available"], True, str(p.sluice.engine()))
+        splices(p)
+
+
+@suite.test()
+def commands_need_no_more_than_they_say(_):
+    table = {("load", "--dev", "lo"): NEEDED, ("status",): ("bpf",), ("unload",): ("bpf", "net_admin")}
+    with place(start=False) as p:
+        for words, capabilities in table.items():
+            done = p.sluice.net.proxy.run(*p.sluice.prefix, *limited(*capabilities), binary(),
+                                          *words, text=True)
+            equal(done.returncode, 0, f"{words} with {capabilities}: {done.stderr}")
+        p.sluice.start()
+
+
+# --- probe ---
+
+@suite.test()
+def probe_says_what_works_and_leaves_nothing(_):
+    with place(start=False) as p:
+        folder = lambda: p.sluice.net.proxy.run(*p.sluice.prefix, "ls", "/sys/fs/bpf").stdout
+        before = folder()
+        done = command(p, "probe", "--json")
+        equal(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        found = {f["name"]: f for f in report["findings"]}
+        for name in ("CAP_BPF", "bpffs", "programs and maps", "control program", "tc rewrite",
+                     "xdp rewrite", "tc hook", "engine packet", "engine copy"):
+            check(found[name]["ok"], lambda name=name: str(found[name]))
+        equal(found["DPDK"]["ok"], False, "DPDK")
+        hooks = {d["device"]: d["hook"] for d in report["devices"]}
+        equal(hooks["to-client"], "tc", "the hook for a veth")
+        equal(folder(), before, "what is left")
+        text = command(p, "probe")
+        equal(text.returncode, 0, text.stderr)
+        check("its self-test succeeded" in text.stdout, lambda: text.stdout)
+        equal(command(p, "probe", "now").returncode, 2, "usage")
+        p.sluice.start()
+
+
+@suite.test()
+def probe_without_privileges_says_what_is_missing(_):
+    with place(start=False) as p:
+        done = p.sluice.net.proxy.run(*p.sluice.prefix, *limited(), binary(), "probe", "--json",
+                                      text=True)
+        equal(done.returncode, 0, done.stderr)
+        found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
+        for name in ("CAP_BPF", "CAP_NET_ADMIN", "programs and maps", "engine packet"):
+            equal(found[name]["ok"], False, name)
+            check(found[name]["advice"], lambda name=name: str(found[name]))
+        p.sluice.start()
+
+
 if __name__ == "__main__":
     sys.exit(suite.main(lambda: contextlib.nullcontext()))

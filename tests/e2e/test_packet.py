@@ -18,9 +18,7 @@ MEGABYTE = 1 << 20
 
 class PacketLab:
     def __init__(self):
-        net = self.net = Topology()
-        self.places = [
-            Place(net, "veth", (3128, 9145)), Place(net, "loopback", (3129, 9146))]
+        self.places = [Place(Topology(), "veth"), Place(Topology(), "loopback")]
 
     def __enter__(self):
         for place in self.places:

@@ -124,9 +124,11 @@ static int look_and_attach(struct sl_devices *d, struct known *k)
 		r = attach_if_wanted(d, k, &device);
 	if (!r)
 		r = sl_device_look(d->netlink, k->ifindex, &device);
-	if (!r)
-		k->way.takes_xdp = !device.xdp_known || device.xdp_features & SL_XDP_XMIT;
-	return r;
+	if (r)
+		return r;
+	k->way.takes_xdp = !device.xdp_known || device.xdp_features & SL_XDP_XMIT;
+	k->way.returns_xdp = k->way.takes_xdp || strcmp(device.link.kind, "veth");
+	return 0;
 }
 
 static const struct known *know(struct sl_devices *d, uint32_t ifindex)

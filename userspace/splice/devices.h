@@ -38,7 +38,10 @@ struct sl_way {
 	uint32_t mtu; /* of the device or the route, the smaller one */
 	enum sl_hook hook;
 	bool loopback;
-	bool takes_xdp; /* frames can be redirected to it by XDP, as far as the kernel tells */
+	/* What XDP can do, as far as the kernel tells. A veth takes frames only if its other end has
+	 * GRO or a program; the kernel drops them silently if not. */
+	bool takes_xdp;	  /* frames can be redirected to it */
+	bool returns_xdp; /* its own frames can be sent back */
 };
 
 /* Finds the way to `to` (`from`: the source, or NULL) and attaches to its device. Costs nothing while the

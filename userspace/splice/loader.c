@@ -125,9 +125,9 @@ int sl_loader_load(const char *folder, uint32_t pairs)
 	struct sl_layout l;
 	int r = sl_pin_layout(folder, &l);
 
-	if (!r)
-		pairs = l.pairs;
-	if (!r || r == -ENOENT) {
+	/* A complete layout is written last, so there is nothing left to do: and what an administrator
+	 * loaded can be used without the privileges that loading needs. */
+	if (r == -ENOENT) {
 		r = mkdir(folder, 0700) && errno != EEXIST ? -errno : 0;
 		if (!r)
 			r = load_all(folder, pairs);

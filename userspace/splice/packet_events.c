@@ -194,8 +194,10 @@ int sl_packet_open(const char **ret_reason)
 	pthread_mutex_lock(&shared->lock);
 	if (!shared->tried)
 		shared->result = sl_packet_open_all(read_event);
-	if (shared->result && !shared->tried)
+	if (shared->result && !shared->tried) {
 		shared->folder = sl_close(shared->folder);
+		shared->claim = sl_close(shared->claim);
+	}
 	shared->tried = true;
 	r = shared->result;
 	*ret_reason = shared->reason;
@@ -244,6 +246,7 @@ static void close_all(void)
 	free(SL_TAKE_PTR(shared->scan.keys));
 	shared->scan.at = 0;
 	shared->folder = sl_close(shared->folder);
+	shared->claim = sl_close(shared->claim);
 	shared->tried = false;
 }
 

@@ -4,8 +4,8 @@
  * Invariants:
  * - One process at a time uses a folder of pins (flock on it): the ring buffer has one reader, and
  *   slots that were in use before are known to be a dead process's.
- * - Source ports are outside the system's ephemeral range, because the kernel doesn't know that a
- *   spliced pair's port is taken.
+ * - One process at a time splices in a network namespace, and its source ports are ones that the
+ *   kernel hands to nobody (packet_ports.h).
  *
  * Devices are attached to when the first pair uses them: devices.c. */
 
@@ -13,16 +13,13 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 
 #include "base/util.h"
 #include "splice/loader.h"
+#include "splice/packet_ports.h"
 #include "splice/packet_shared.h"
-
-#define PORTS_FEW   256u
-#define PORTS_BELOW 8192u
 
 static int open_devices(void)
 {
@@ -41,40 +38,25 @@ static int lock_folder(void)
 	return flock(sl_packet_shared.folder, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-static int find_ports(void)
+static int choose_ports(const char **ret_reason)
 {
-	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-	unsigned first, last;
-	int n;
+	struct sl_packet_shared *s = &sl_packet_shared;
+	struct sl_packet_ports ports = {s->config.port_first, s->config.port_last};
+	int r = sl_packet_claim_namespace(&s->claim);
 
-	if (!file)
-		return -errno;
-	n = fscanf(file, "%u %u", &first, &last);
-	fclose(file);
-	if (n != 2 || first > last || last > UINT16_MAX)
-		return -EPROTO;
-	if (UINT16_MAX - last >= PORTS_FEW) {
-		sl_packet_shared.port_first = (uint16_t)(last + 1);
-		sl_packet_shared.port_last = UINT16_MAX;
-	} else if (first >= 1024 + PORTS_FEW) {
-		sl_packet_shared.port_first =
-			(uint16_t)sl_max(first - sl_min(first, PORTS_BELOW), 1024u);
-		sl_packet_shared.port_last = (uint16_t)(first - 1);
-	} else {
-		return -EADDRNOTAVAIL;
-	}
-	return 0;
-}
-
-/* Configured, or outside the system's range. */
-static int choose_ports(void)
-{
-	const struct sl_packet_config *c = &sl_packet_shared.config;
-
-	if (!c->port_first)
-		return find_ports();
-	sl_packet_shared.port_first = c->port_first;
-	sl_packet_shared.port_last = c->port_last;
+	*ret_reason = "another sluice splices in this network namespace";
+	if (r)
+		return r;
+	r = sl_packet_choose_ports(&ports);
+	*ret_reason =
+		"no ports are left outside net.ipv4.ip_local_port_range: configure splice.ports";
+	if (r == -EADDRINUSE)
+		*ret_reason = "splice.ports are in net.ipv4.ip_local_port_range: add them to "
+			      "net.ipv4.ip_local_reserved_ports";
+	if (r)
+		return r;
+	s->port_first = s->port_next = ports.first;
+	s->port_last = ports.last;
 	return 0;
 }
 
@@ -185,6 +167,7 @@ static int fail(int r, const char *reason)
 int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 {
 	int r = sl_loader_load(SL_LOADER_FOLDER, sl_packet_shared.config.pairs);
+	const char *reason;
 
 	if (r == -EPERM || r == -EACCES)
 		return fail(r, "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
@@ -203,10 +186,9 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 		r = try_control();
 	if (r)
 		return fail(r, "the control program does not answer");
-	r = choose_ports();
+	r = choose_ports(&reason);
 	if (r)
-		return fail(r, "no ports are left outside net.ipv4.ip_local_port_range");
-	sl_packet_shared.port_next = sl_packet_shared.port_first;
+		return fail(r, reason);
 	sl_packet_shared.map_bytes = sl_pins_memory(&sl_packet_shared.pins);
 	r = read_slots();
 	if (r)

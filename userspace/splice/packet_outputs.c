@@ -81,8 +81,10 @@ static int choose(const struct leg_ways *to, const struct leg_ways *by, struct s
 		return refuse(ret_reason, "both peers are on this host: XDP can't pass packets up");
 	if (ret->output == SL_OUT_NEIGH)
 		return refuse(ret_reason, "asymmetric routing or a peer on this host: not by XDP");
-	if (!to->out.takes_xdp && to->out.ifindex != by->in.ifindex)
-		return refuse(ret_reason, "XDP can't send out of the other peer's device");
+	if (to->out.ifindex == by->in.ifindex ? !to->out.returns_xdp : !to->out.takes_xdp)
+		return refuse(ret_reason,
+			      "a peer's device takes no frames from XDP: no support, or "
+			      "a veth without GRO at its other end");
 	return 0;
 }
 

@@ -43,6 +43,7 @@ struct sl_packet_shared {
 	int result; /* of opening, once tried */
 	const char *reason;
 	int folder; /* locked */
+	int claim;  /* of the network namespace */
 	struct sl_pins pins;
 	struct sl_devices *devices;
 	struct ring_buffer *ring;

@@ -21,6 +21,7 @@ struct sl_packet_shared sl_packet_shared = {
 		   .time_wait_ms = SL_PACKET_TIME_WAIT_MS,
 		   .mss = SL_SPLICE_MSS},
 	.folder = -1,
+	.claim = -1,
 };
 
 static struct sl_packet_shared *const shared = &sl_packet_shared;
