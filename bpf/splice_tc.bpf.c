@@ -71,19 +71,43 @@ SL_INLINE int load_options(struct __sk_buff *ctx, struct sl_packet *p, struct sl
 	return sl_take_options(p, o, len);
 }
 
-/* The kernel knows what the checksum field holds: the whole sum, or the pseudo header's. */
-SL_INLINE long update_checksums(struct __sk_buff *ctx, const struct sl_packet *p,
-				const struct sl_sums *sums)
+/* The kernel knows what the checksum field holds: the whole sum, or the pseudo header's. It takes the
+ * pseudo header's change off a sum over the whole packet, which is right for IPv4; in IPv6 the
+ * addresses themselves are part of that sum. */
+SL_INLINE long ask_for_checksums(struct __sk_buff *ctx, const struct sl_packet *p,
+				 const struct sl_sums *sums)
 {
 	__u32 at = p->l4_at + __builtin_offsetof(struct tcphdr, check);
 	long error;
 
 	if (p->version == 6)
-		bpf_csum_update(ctx, sl_sum_fold32(sums->ip));
+		bpf_csum_update(ctx, sl_sum_fold32(sums->ip + sums->pseudo));
 	error = bpf_l4_csum_replace(ctx, at, 0, sl_sum_fold32(sums->pseudo), BPF_F_PSEUDO_HDR);
 	if (!error)
 		error = bpf_l4_csum_replace(ctx, at, 0, sl_sum_fold32(sums->tcp), 0);
 	return error;
+}
+
+/* The same without the two calls, half of the program's time, where that can be seen to be right: a
+ * field that is not the sum of the pseudo header holds the whole sum. (A super-packet is not worth
+ * the look; most have the pseudo header's.) */
+SL_INLINE long update_checksums(struct __sk_buff *ctx, const struct sl_packet *p,
+				const struct sl_change *c)
+{
+	struct tcphdr *tcp = (void *)(c->data + (p->l4_at & 127));
+	const struct sl_sums *sums = &c->sums;
+
+	if (ctx->gso_size)
+		return ask_for_checksums(ctx, p, sums);
+	if ((const void *)(tcp + 1) > c->end)
+		return -EINVAL;
+	if (tcp->check == sl_pseudo_sum(p, c->from))
+		return ask_for_checksums(ctx, p, sums);
+	tcp->check = sl_csum_update(tcp->check, sums->pseudo + sums->tcp);
+	/* Of use if the kernel holds a sum over the whole packet, else refused. */
+	bpf_csum_update(ctx,
+			p->version == 6 ? sl_sum_fold32(sums->ip) : ~sl_sum_fold32(sums->pseudo));
+	return 0;
 }
 
 SL_INLINE long set_outer_tag(struct __sk_buff *ctx, const struct sl_leg *to)
@@ -115,13 +139,15 @@ SL_INLINE long change(struct __sk_buff *ctx, const struct sl_packet *p, struct s
 	if (!sl_rewrite(p, &c) || !sl_rewrite_link(p, &c, ctx->vlan_present))
 		return -EINVAL;
 	*ret_notes = c.notes;
-	if (p->layout == SL_OPTS_SLOW) {
+	if (!o || p->layout != SL_OPTS_SLOW) {
+		error = update_checksums(ctx, p, &c);
+	} else {
 		sl_rewrite_slow_options(o, &c);
 		error = bpf_skb_store_bytes(ctx, p->l4_at + sizeof(struct tcphdr), o->bytes,
 					    sl_options_bound(o->len), 0);
+		if (!error)
+			error = ask_for_checksums(ctx, p, &c.sums);
 	}
-	if (!error)
-		error = update_checksums(ctx, p, &c.sums);
 	if (!error && ctx->vlan_present)
 		error = set_outer_tag(ctx, f->to);
 	return error;

@@ -57,6 +57,19 @@ SL_INLINE __u32 sl_address_sum(const struct sl_flow_pair *pair, int from)
 	return from ? ~pair->address_sum : pair->address_sum;
 }
 
+/* The sum of the pseudo header (RFC 9293, 3.1) as the packet arrived. */
+SL_INLINE __u16 sl_pseudo_sum(const struct sl_packet *p, const struct sl_leg *from)
+{
+	const __u32 *address = (const __u32 *)from->local;
+	__u64 sum = sl_hton32(p->frame_len - p->l4_at) + (__u64)sl_hton16(SL_PROTO_TCP);
+
+	if (p->version == 4)
+		return sl_sum_fold16(sum + address[3] + address[7]);
+	for (int i = 0; i < 8; i++) /* local and peer */
+		sum += address[i];
+	return sl_sum_fold16(sum);
+}
+
 SL_INLINE void sl_put16(__be16 *at, __be16 new, __u64 *sum)
 {
 	sl_sum_replace16(sum, *at, new);

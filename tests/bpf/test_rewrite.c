@@ -4,8 +4,12 @@
 
 #include "unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
 
 #include "harness.h"
 
@@ -154,6 +158,39 @@ static void packets_to_a_peer_follow_where_its_own_come_from(void **state)
 	}
 }
 
+/* Devices may hand a sum over the whole packet up (CHECKSUM_COMPLETE): the kernel compares it with the
+ * packet afterwards. Linux 6.10 and newer can be asked for that. */
+static void a_sum_over_the_whole_packet_stays_right(void **state)
+{
+	static const struct frame_option odd = {.kind = 200, .len = 3};
+
+	for (int version = 4; version <= 6; version += 2) {
+		for (int row = 0; row < 3; row++) {
+			struct sl_flow_pair pair = frame_pair(version);
+			struct frame f = frame_from(&pair, 0);
+			FRAME_BUFFER(in);
+			LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .repeat = 1,
+				    .flags = BPF_F_TEST_SKB_CHECKSUM_COMPLETE);
+
+			f.partial = row == 1; /* looks as if; the other way of changing it */
+			if (row == 2)
+				f.option[0] = odd, f.options = 1;
+			pair.leg[1].flags &= ~SL_LEG_ECN;
+			f.tos = 3;
+			harness_install(&h, 3, &pair);
+			opts.data_size_in = frame_write(&f, in);
+			if (bpf_prog_test_run_opts(h.program[0], &opts))
+				goto refused;
+			assert_int_equal(opts.retval, hooks[0].sent[0]);
+		}
+	}
+	return;
+refused:
+	if (errno == EINVAL)
+		skip();
+	fail_msg("the sum is wrong: %s", strerror(errno));
+}
+
 static void traffic_of_others_passes_untouched(void **state)
 {
 	static const uint8_t arp[60] = {[0 ... 5] = 0xff, [12] = 8, [13] = 6};
@@ -239,6 +276,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_leave_as_the_table_says),
 		cmocka_unit_test(packets_to_a_peer_follow_where_its_own_come_from),
+		cmocka_unit_test(a_sum_over_the_whole_packet_stays_right),
 		cmocka_unit_test(traffic_of_others_passes_untouched),
 		cmocka_unit_test(a_flow_of_an_earlier_generation_is_stale),
 		cmocka_unit_test(windows_are_clamped_and_never_rounded_to_zero),
