@@ -170,9 +170,12 @@ static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control
 
 	k->fd[0] = k->fd[1] = -1;
 	for (int i = 0; i < 2; i++) {
-		if (sl_packet_sample(p->stream[i], &s[i], &leg[i])) {
-			*ret_reason = "the state of a socket can't be read";
-			return -EOPNOTSUPP;
+		int r = sl_packet_sample(p->stream[i], &s[i], &leg[i]);
+
+		if (r) {
+			*ret_reason = r == -EAGAIN ? "busy: bytes are not acknowledged"
+						   : "the state of a socket can't be read";
+			return r == -EAGAIN ? r : -EOPNOTSUPP;
 		}
 		k->fd[i] = s[i].fd;
 		mss[i] = s[i].mss;

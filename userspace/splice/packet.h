@@ -102,8 +102,8 @@ struct sl_packet_socket {
 	uint16_t most_out; /* largest that it takes */
 };
 
-/* Sends the ACK that the socket delays, then reads its state into *ret_leg. 0, or -errno if the stream
- * is broken or has no socket. Afterwards the socket is in repair mode: if this process dies, it says
+/* Sends the ACK that the socket delays, then reads its state into *ret_leg. 0, -EAGAIN if the peer has
+ * not acknowledged all, or -errno if the stream is broken or has no socket. Afterwards the socket is in repair mode: if this process dies, it says
  * nothing to its peer. */
 int sl_packet_sample(struct sl_stream *s, struct sl_packet_socket *ret,
 		     struct sl_control_leg *ret_leg);

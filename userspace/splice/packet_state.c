@@ -98,6 +98,8 @@ int sl_packet_sample(struct sl_stream *stream, struct sl_packet_socket *ret,
 		return r;
 	if (e.fd < 0 || !e.tcp_known)
 		return -EOPNOTSUPP;
+	if (e.unacked)
+		return -EAGAIN;
 	r = set(e.fd, TCP_QUICKACK, 1);
 	if (!r)
 		r = read_clock(e.fd, &l);

@@ -34,7 +34,8 @@ struct socket_stream {
 	struct sl_stream base;
 	struct sl_io io;
 	bool connecting;
-	bool finished; /* FIN sent */
+	bool finished;	  /* FIN sent */
+	bool local_known; /* base.local was bound, or the kernel told it */
 	/* A short read may not be the last: FIN is behind the data, and no event will tell of it
 	 * again; or there was urgent data, which cuts reads short. */
 	bool never_drained;
@@ -208,6 +209,7 @@ static int socket_connect(struct sl_transport *transport, const struct sl_connec
 	if (r < 0)
 		return r;
 	s->connecting = true;
+	s->local_known = o->source.family != AF_UNSPEC && sl_addr_port(&o->source);
 	s->base.peer = o->addr;
 	s->base.local = o->source;
 	*ret = &s->base;
@@ -264,20 +266,32 @@ static void socket_close(struct sl_stream *stream, enum sl_close_how how)
 	sl_loop_defer(stream->transport->loop, &s->release);
 }
 
+static int learn_local(struct socket_stream *s)
+{
+	socklen_t len = sizeof(s->base.local);
+
+	if (s->local_known)
+		return 0;
+	if (getsockname(s->io.fd, &s->base.local.sa, &len) < 0)
+		return -errno;
+	s->local_known = true;
+	return 0;
+}
+
 static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 {
-	struct sl_endpoint e = {.fd = to_stream(s)->io.fd, .tcp_known = true};
-	socklen_t len = sizeof(e.local);
+	struct sl_endpoint e = {.fd = to_stream(s)->io.fd, .peer = s->peer, .tcp_known = true};
 	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int r = learn_local(to_stream(s));
 
-	if (getsockname(e.fd, &e.local.sa, &len) < 0)
-		return -errno;
-	len = sizeof(e.peer);
-	if (getpeername(e.fd, &e.peer.sa, &len) < 0)
-		return -errno;
-	len = sizeof(info);
+	if (r)
+		return r;
+	e.local = s->local;
 	if (getsockopt(e.fd, SOL_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
+	if (info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_SYN_SENT)
+		return -ENOTCONN;
 	e.sack = info.tcpi_options & TCPI_OPT_SACK;
 	e.timestamps = info.tcpi_options & TCPI_OPT_TIMESTAMPS;
 	e.ecn = info.tcpi_options & TCPI_OPT_ECN;
@@ -285,7 +299,7 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	e.rcv_wscale = info.tcpi_rcv_wscale;
 	e.mss = (uint16_t)info.tcpi_snd_mss;
 	e.announced_mss = (uint16_t)info.tcpi_advmss;
-	s->local = e.local;
+	e.unacked = info.tcpi_unacked;
 	*ret = e;
 	return 0;
 }

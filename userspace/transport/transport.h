@@ -89,6 +89,7 @@ struct sl_endpoint {
 	uint8_t snd_wscale, rcv_wscale;
 	uint16_t mss;		/* largest segment that may be sent */
 	uint16_t announced_mss; /* to the peer */
+	bool unacked;		/* the peer has not acknowledged all that was sent */
 };
 
 struct sl_transport_ops {
