@@ -37,6 +37,12 @@ def say(text=""):
     print(text, flush=True)
 
 
+def brief(reason):
+    """What an exception says, on one line: its first and its last."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))[:200]
+
+
 class Troupe:
     """The contenders of a suite, started when they are first needed."""
 
@@ -55,7 +61,7 @@ class Troupe:
             except (Unavailable, *PROBLEMS) as reason:
                 with contextlib.suppress(AttributeError, *PROBLEMS):
                     contender.end()
-                self.reasons[key] = str(reason).strip().splitlines()[0]
+                self.reasons[key] = brief(reason)
                 raise Unavailable(self.reasons[key]) from None
             self.running[key] = contender
         return self.running[key]
@@ -89,7 +95,8 @@ def measure(troupe, section, entry, effort):
 def run_section(troupe, section, effort):
     rows = {entry[0]: {"name": entry[0], "note": "", "reason": None, "runs": []}
             for entry in section.contenders}
-    for n in range(effort.rounds):
+    rounds = 1 if effort.quick and section.options.get("fresh") else effort.rounds
+    for n in range(rounds):
         turn = n % len(section.contenders)
         for entry in [*section.contenders[turn:], *section.contenders[:turn]]:
             row = rows[entry[0]]
@@ -98,8 +105,8 @@ def run_section(troupe, section, effort):
                 row["runs"].append(got)
                 said = headline(section, got)
             except (Unavailable, *PROBLEMS) as reason:
-                row["reason"] = said = str(reason).strip().splitlines()[0][:160]
-            say(f"  round {n + 1}/{effort.rounds}  {entry[0]:<20} {said}")
+                row["reason"] = said = brief(reason)
+            say(f"  round {n + 1}/{rounds}  {entry[0]:<20} {said}")
     result = {"title": section.title, "note": section.note, "columns": section.columns,
               "ratio": section.ratio,
               "rows": list(rows.values())}
@@ -109,7 +116,7 @@ def run_section(troupe, section, effort):
 
 def run_suite(name, effort, tools, threads):
     title, sections_of = SUITES.get(name, (PACKET, None))
-    result = {"suite": name, "title": title, "machine": machine.describe(),
+    result = {"suite": name, "title": title, "machine": machine.describe(0.5 if effort.quick else 3),
               "effort": dataclasses.asdict(effort)}
     if name == "packet":
         say("━━ packet")

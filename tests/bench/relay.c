@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	by_splice = !strcmp(argv[1], "splice");
+	signal(SIGPIPE, SIG_IGN); /* splice(2) knows no MSG_NOSIGNAL */
 	own.sin_port = htons((uint16_t)atoi(argv[3]));
 	target.sin_port = htons((uint16_t)atoi(argv[5]));
 	for (int i = 0; i < threads; i++)

@@ -44,7 +44,7 @@ def table(section):
         if with_ratio:
             cells.insert(1, ratio(section, row))
         if not row["runs"]:
-            cells = [row["reason"] or "–", *[""] * (len(cells) - 1)]
+            cells = [(row["reason"] or "–").replace("|", "/"), *[""] * (len(cells) - 1)]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return lines
 

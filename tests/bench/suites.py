@@ -223,7 +223,8 @@ def overload(connections):
         got = loaded(contender, "http", effort, "--connections", connections, "--url",
                      contender.url(1024), tunnel=False)
         return {"rate": got["done"] / got["seconds"], "refused": got["refused"] / got["seconds"],
-                "p50": got["p50_us"], "p99": got["p99_us"], "machine": got["machine"]}
+                "p50": got["p50_us"], "p99": got["p99_us"],
+                "own": 1e6 * got["own_s"] / max(got["done"], 1), "machine": got["machine"]}
     return measure
 
 
@@ -236,6 +237,7 @@ def overload_sections(effort):
             [SLUICE["copy"], PEERS["haproxy-http"]],
             [("rate", "answered", "1/s", "more"), ("refused", "refused", "1/s", None),
              ("p50", "p50 of the answered", "us", "less"), ("p99", "p99", "us", "less"),
+             ("own", "CPU of the proxy per answer", "us", "less"),
              ("machine", "machine busy", "%", None)],
             overload(connections),
             options={"sluice": {"limits": {"connections": LIMIT}}, "limit": LIMIT})
