@@ -147,6 +147,8 @@ SL_INLINE __u8 sl_refuse(const struct sl_flow_pair *pair)
 		return SL_REFUSE_ENDED;
 	if (c->output >= SL_OUTPUTS || s->output >= SL_OUTPUTS)
 		return SL_REFUSE_OUTPUT;
+	if (either & SL_LEG_UNSUMMED)
+		return SL_REFUSE_UNSUMMED;
 	return SL_REFUSE_NONE;
 }
 

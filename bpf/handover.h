@@ -70,6 +70,8 @@ SL_INLINE void sl_note_link(struct sl_leg *from, const struct sl_arrival *a)
 	from->tag[0] = a->tag[0];
 	from->tag[1] = a->tag[1];
 	from->tagging = a->tagging;
+	if (a->unsummed)
+		from->flags |= SL_LEG_UNSUMMED;
 }
 
 /* What it has acknowledged, and its clock. */

@@ -46,6 +46,7 @@ SL_INLINE int note_arrival(struct __sk_buff *ctx, const struct sl_packet *p, str
 	ret->tag[0] = p->tag[0];
 	ret->tag[1] = p->tag[1];
 	ret->tagging = p->tagging;
+	ret->unsummed = 0;
 	if (ctx->vlan_present) {
 		ret->tag[1] = p->tag[0];
 		ret->tag[0] = sl_hton16(ctx->vlan_tci);

@@ -24,6 +24,7 @@ struct sl_arrival {
 	__u32 ifindex;
 	__be16 tag[2]; /* TCI, the outer one first */
 	__u8 tagging;  /* as in struct sl_leg */
+	__u8 unsummed; /* its TCP checksum isn't whole; noted of packets before the flip */
 };
 
 /* Whose packet it is. */

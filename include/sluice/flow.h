@@ -41,6 +41,7 @@ enum sl_leg_flag {
 	SL_LEG_FIN_ACKED = 1 << 2,  /* the other peer acknowledged that FIN */
 	SL_LEG_RST = 1 << 3,	    /* the peer sent RST */
 	SL_LEG_TSVAL = 1 << 4,	    /* ts_last is valid */
+	SL_LEG_UNSUMMED = 1 << 5,   /* XDP met a packet without a whole TCP checksum */
 	SL_LEG_SACK = 1 << 8,	    /* negotiated on this leg: SACK */
 	SL_LEG_TIMESTAMPS = 1 << 9, /* ... timestamps */
 	SL_LEG_ECN = 1 << 10,	    /* ... ECN */
@@ -230,7 +231,9 @@ struct sl_control_leg {
 	X(TIMESTAMPS, "only one leg negotiated TCP timestamps")         \
 	X(TAGS, "the legs differ in number or kind of VLAN tags")       \
 	X(ENDED, "a peer has finished or reset already")                \
-	X(OUTPUT, "the hook can't send in the way that was chosen")
+	X(OUTPUT, "the hook can't send in the way that was chosen")     \
+	X(UNSUMMED,                                                     \
+	  "a peer leaves TCP checksums to its device, which XDP meets unfinished: tx off there")
 
 enum sl_refusal {
 #define X(name, text) SL_REFUSE_##name,

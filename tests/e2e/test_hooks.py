@@ -279,6 +279,14 @@ def a_veth_whose_end_takes_no_frames_keeps_xdp_from_splicing(_):
 
 
 @suite.test()
+def unfinished_checksums_keep_xdp_from_splicing(_):
+    net = xdp_net()
+    net.server.run("ethtool", "-K", "to-proxy", "tx", "on")
+    with place(net=net, hook="xdp") as p:
+        stays_copied(p, "leaves TCP checksums to its device")
+
+
+@suite.test()
 def xdp_refuses_to_pass_packets_up(_):
     with place("loopback", hook="xdp") as p:
         stays_copied(p, "loopback has no native XDP")
