@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import tap
+from vm import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "test"
@@ -39,6 +40,8 @@ QUICK = {"requests", "answers", "access", "seeing"}
 
 
 class Runner:
+    root = ROOT
+
     def __init__(self, pattern):
         self.pattern = pattern
         self.results = []
@@ -154,12 +157,13 @@ def meson_tests(runner, tree, wanted):
         runner.report(f"{tree} {name}", results, t.get("duration", 0))
 
 
-def end_to_end(runner, quick):
-    def find(tree):
-        found = [p for p in (OUT / tree).glob("**/sluice") if p.is_file()]
-        return str(found[0]) if found else ""
+def find_sluice(tree):
+    found = [p for p in (OUT / tree).glob("**/sluice") if p.is_file()]
+    return str(found[0]) if found else ""
 
-    env = {"SLUICE": find("asan"), "SLUICE_RELEASE": find("release")}
+
+def end_to_end(runner, quick):
+    env = {"SLUICE": find_sluice("asan"), "SLUICE_RELEASE": find_sluice("release")}
     suites = sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
@@ -176,22 +180,24 @@ def end_to_end(runner, quick):
 
 
 def run(runner, what):
-    e2e_only = what == "e2e"
-    built = {tree: build(runner, tree) for tree in
-             (("asan",) if what in ("unit", "quick") else ("asan", "release"))}
-    if not e2e_only:
+    trees = {"unit": ["asan"], "quick": ["asan"], "kernels": ["release"]}
+    built = {tree: build(runner, tree) for tree in trees.get(what, ["asan", "release"])}
+    if what not in ("e2e", "kernels"):
         runner.program("checks", ["/usr/bin/python3", "-B", "tests/checks.py"])
         if built["asan"]:
             meson_tests(runner, "asan", lambda suite, name: suite in ("unit", "bpf"))
         if what != "quick" and build(runner, "clang"):
             meson_tests(runner, "clang", lambda suite, name: name.startswith("fuzz"))
-    if what != "unit" and all(built.values()):
+    if what in ("all", "e2e", "quick") and all(built.values()):
         end_to_end(runner, quick=what == "quick")
+    if what in ("all", "kernels") and built["release"]:
+        kernels.run(runner, {"build": OUT / "release", "sluice": find_sluice("release")},
+                    OUT / "kernels")
 
 
 def main():
     args = argparse.ArgumentParser()
-    args.add_argument("--what", choices=["all", "unit", "e2e", "quick"], default="all")
+    args.add_argument("--what", choices=["all", "unit", "e2e", "quick", "kernels"], default="all")
     args.add_argument("--pattern", default="")
     args = args.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)

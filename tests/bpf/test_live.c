@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -266,6 +267,13 @@ static uint32_t retransmissions(int fd)
 	return info.tcpi_total_retrans;
 }
 
+/* On a machine that is called slow an RTO may pass while nothing is wrong. */
+static void assert_no_retransmission(int fd)
+{
+	if (!getenv("SLUICE_PATIENCE"))
+		assert_int_equal(retransmissions(fd), 0);
+}
+
 /* The peer's FIN arrives as end of input. */
 static void finish(int from, int to)
 {
@@ -297,8 +305,8 @@ static void live(int family)
 	hand_over(&l);
 	move_bulk(l.client, l.server);
 	move_bulk(l.server, l.client);
-	assert_int_equal(retransmissions(l.client), 0);
-	assert_int_equal(retransmissions(l.server), 0);
+	assert_no_retransmission(l.client);
+	assert_no_retransmission(l.server);
 	finish(l.client, l.server);
 	move_bulk(l.server, l.client); /* half closed */
 	finish(l.server, l.client);
@@ -338,7 +346,7 @@ static void a_delayed_ack_is_not_lost_with_its_socket(void **state)
 	set(l.server, IPPROTO_TCP, TCP_QUICKACK, 1);
 	hand_over(&l);
 	poll(NULL, 0, 2 * RTO_MS); /* a retransmission takes that long to show */
-	assert_int_equal(retransmissions(l.client), 0);
+	assert_no_retransmission(l.client);
 	move_bulk(l.client, l.server);
 	close(l.client);
 	close(l.server);

@@ -127,7 +127,7 @@ static const char *outcome(int error, const char *good)
 static void add_step(struct report *r, const char *name, int error, const char *good)
 {
 	add(r, name, !error,
-	    error == -ECANCELED ? NULL : "needs Linux 5.15 or newer, with BPF and its JIT", "%s",
+	    error == -ECANCELED ? NULL : "needs Linux 6.1 or newer, with BPF and its JIT", "%s",
 	    outcome(error, good));
 }
 

@@ -27,7 +27,8 @@ const char *sl_hook_name(enum sl_hook h);
 int sl_loader_load(const char *folder, uint32_t pairs);
 
 /* Attaches to a device, for good; once is enough. *ret_how says what was done (static). -EBUSY:
- * another program holds the device's XDP hook, or eight folders' programs its clsact; -EOPNOTSUPP: its driver has no native XDP. */
+ * another program holds the device's XDP hook, or eight folders' programs its clsact; -EOPNOTSUPP:
+ * its driver has no native XDP. */
 int sl_loader_attach(const char *folder, const char *device, enum sl_hook hook,
 		     const char **ret_how);
 

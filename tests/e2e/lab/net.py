@@ -12,6 +12,9 @@ import time
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
+# Every bound on waiting is multiplied by this, for machines that are slow.
+PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
+
 
 def _call(result):
     if result < 0:
@@ -21,6 +24,7 @@ def _call(result):
 
 def until(condition, timeout=10, what="a condition", interval=0.005):
     """Waits for a condition to hold and returns its value."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > end:

@@ -3,10 +3,13 @@
 its underscores as spaces."""
 
 import argparse
+import math
 import signal
 import sys
 import time
 import traceback
+
+from lab.net import PATIENCE
 
 
 class Skip(Exception):
@@ -49,14 +52,15 @@ class Suite:
 
     def main(self, setup):
         args = argparse.ArgumentParser()
-        args.add_argument("-k", default="", metavar="PATTERN")
-        pattern = args.parse_args().k
+        args.add_argument("-k", action="append", metavar="PATTERN",
+                          help="part of a name, or several; underscores are spaces")
+        patterns = [p.replace("_", " ") for p in args.parse_args().k or [""]]
         for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(s, lambda *_: sys.exit(130))
         signal.signal(signal.SIGALRM, _alarm)
-        chosen = [t for t in self.tests if pattern in t[0]]
+        chosen = [t for t in self.tests if any(p in t[0] for p in patterns)]
         if not chosen:
-            print(f"1..0 # SKIP no test matches {pattern}")
+            print(f"1..0 # SKIP no test matches {' or '.join(patterns)}")
             return 0
         try:
             with setup() as lab:
@@ -69,7 +73,8 @@ class Suite:
 
     def _run(self, lab, number, name, function, timeout):
         start = time.monotonic()
-        signal.alarm(timeout)
+        timeout *= PATIENCE
+        signal.alarm(math.ceil(timeout))
         notes, skip, bad = "", "", False
         try:
             function(lab)
