@@ -67,7 +67,33 @@ static const struct {
 } errors[] = {
 	{ROUTES("{upstream: v}"), "t:3:24: there is no upstream 'v'"},
 	{HTTP "upstream: v}\n", "t:2:59: there is no upstream 'v'"},
-	{ROUTES("{path: /x}"), "t:3:13: listeners[0].routes[0]: missing key 'upstream'"},
+	{ROUTES("{path: /x}"),
+	 "t:3:13: listeners[0].routes[0]: expected one of upstream, redirect, respond"},
+	{ROUTES("{upstream: u, respond: {status: 200}}"),
+	 "t:3:13: listeners[0].routes[0]: expected one of upstream, redirect, respond"},
+	{ROUTES("{respond: {status: 204}}"),
+	 "t:3:32: listeners[0].routes[0].respond.status: expected one of: 200, 400, 403, 404, 410, "
+	 "429, 500, 503, got '204'"},
+	{ROUTES("{redirect: {status: 301}}"),
+	 "t:3:13: listeners[0].routes[0]: the redirect would lead to where the request came from"},
+	{ROUTES("{redirect: {host: \"a b\"}}"),
+	 "t:3:31: listeners[0].routes[0].redirect.host: expected a host such as app.internal or "
+	 "app.internal:8080, got 'a b'"},
+	{ROUTES("{upstream: u, rewrite: {path: /x}}"),
+	 "t:3:13: listeners[0].routes[0]: a new path needs a path that it replaces"},
+	{ROUTES("{respond: {status: 200}, rewrite: {host: x}}"),
+	 "t:3:13: listeners[0].routes[0]: rewrite, request and response need an upstream"},
+	{ROUTES("{upstream: u, method: \"G T\"}"),
+	 "t:3:35: listeners[0].routes[0].method: expected a method such as GET, got 'G T'"},
+	{ROUTES("{upstream: u, header: {name: \"a:\"}}"),
+	 "t:3:42: listeners[0].routes[0].header.name: expected the name of a field such as X-Team, "
+	 "got 'a:'"},
+	{ROUTES("{upstream: u, request: {remove: content-length}}"),
+	 "t:3:45: listeners[0].routes[0].request.remove: field content-length is sluice's to "
+	 "write"},
+	{ROUTES("{upstream: u, response: {set: {name: x, value: \"a\\r\\nb\"}}}"),
+	 "t:3:60: listeners[0].routes[0].response.set.value: expected a string without control "
+	 "characters, got 'a??b'"},
 	{ROUTES(""), "t:3:12: listeners[0].routes: expected 1 to 4096 items, got 0"},
 	{ROUTES("{path: x, upstream: u}"),
 	 "t:3:20: listeners[0].routes[0].path: expected a path such as /v1, got 'x'"},

@@ -18,6 +18,8 @@ static struct sl_route_config routes[] = {
 	{.host = "only.org", .path = "/p"},
 };
 
+static struct sl_head head;
+
 static const struct {
 	const char *host, *path;
 	int route; /* -1: none */
@@ -56,6 +58,7 @@ static void precedence_does_not_depend_on_the_order(void **state)
 		const struct sl_route_query q = {
 			.host = sl_slice_str(cases[i].host),
 			.path = sl_slice_str(cases[i].path),
+			.head = &head,
 		};
 		const struct sl_route_config *got = sl_routes_find(r, &q);
 		int n = got ? (int)(got - routes) : -1;
@@ -72,7 +75,7 @@ static void a_default_route_takes_everything(void **state)
 {
 	struct sl_route_config any = {.upstream.index = 0};
 	const struct sl_listener_config l = {.routes = &any, .n_routes = 1};
-	struct sl_route_query q = {.path = SL_SLICE("/x")};
+	struct sl_route_query q = {.path = SL_SLICE("/x"), .head = &head};
 	struct sl_routes *r;
 
 	assert_int_equal(sl_routes_new(&l, &r), 0);
@@ -80,6 +83,37 @@ static void a_default_route_takes_everything(void **state)
 	q.host = SL_SLICE("some.where");
 	q.path = (struct sl_slice){0};
 	assert_ptr_equal(sl_routes_find(r, &q), &any);
+	sl_routes_free(r);
+}
+
+static void more_conditions_come_first(void **state)
+{
+	char *methods[] = {"PUT", "POST", NULL};
+	struct sl_field_value beta = {"X-Beta", NULL}, one = {"x-beta", "1"};
+	struct sl_route_config conditional[] = {
+		{.path = "/a"},
+		{.path = "/a", .header = {&beta, 1}},
+		{.path = "/a", .header = {&one, 1}, .method = methods},
+		{.path = "/a", .method = methods},
+		{.path = "/a/b"},
+	};
+	const struct sl_listener_config l = {.routes = conditional, .n_routes = 5};
+	struct sl_route_query q = {.path = SL_SLICE("/a"), .head = &head};
+	struct sl_routes *r;
+
+	assert_int_equal(sl_routes_new(&l, &r), 0);
+	head.method_token = SL_SLICE("GET");
+	assert_ptr_equal(sl_routes_find(r, &q), &conditional[0]);
+	head.method_token = SL_SLICE("POST");
+	assert_ptr_equal(sl_routes_find(r, &q), &conditional[3]);
+	head.field[0] = (struct sl_field){.name = SL_SLICE("X-BETA"), .value = SL_SLICE("0")};
+	head.n_fields = 1;
+	assert_ptr_equal(sl_routes_find(r, &q), &conditional[1]); /* the first in the file */
+	head.field[0].value = SL_SLICE("1");
+	assert_ptr_equal(sl_routes_find(r, &q), &conditional[2]);
+	q.path = SL_SLICE("/a/b");
+	assert_ptr_equal(sl_routes_find(r, &q), &conditional[4]);
+	head.n_fields = 0;
 	sl_routes_free(r);
 }
 
@@ -107,6 +141,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(precedence_does_not_depend_on_the_order),
 		cmocka_unit_test(a_default_route_takes_everything),
+		cmocka_unit_test(more_conditions_come_first),
 		cmocka_unit_test(paths_that_a_server_may_read_otherwise_are_ambiguous),
 	};
 

@@ -150,13 +150,17 @@ static unsigned find_fault(struct sl_conn *c, const char **ret_reason)
 static bool write_upstream_head(struct sl_conn *c)
 {
 	const struct sl_listener_config *l = c->listener->config;
-	const struct sl_forwarding f = {
+	struct sl_forwarding f = {
 		.pseudonym = c->worker->shared->pseudonym,
 		.forwarded = l->forwarded,
 		.forwarded_trust = l->forwarded_trust,
 		.client = c->source,
 	};
 
+	char request_id[SL_REQUEST_ID_LEN];
+
+	if (c->x->route)
+		sl_reverse_rewrite(c, &f, request_id);
 	c->x->head = sl_buf_get(&c->worker->buffers);
 	return c->x->head && sl_request_write(&c->worker->head, &c->x->request, &f, c->x->head);
 }

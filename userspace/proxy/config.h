@@ -86,10 +86,51 @@ struct sl_upstream_ref {
 	unsigned line, column;
 };
 
+struct sl_field_value {
+	char *name;
+	char *value; /* NULL (conditions only): any */
+};
+
+/* All must hold. */
+struct sl_field_conditions {
+	struct sl_field_value *field;
+	size_t n;
+};
+
+/* Changes to the fields of a head. */
+struct sl_field_edits {
+	struct sl_field_value *set; /* replace all fields of that name */
+	size_t n_set;
+	struct sl_field_value *add;
+	size_t n_add;
+	char **remove;
+	size_t n_remove;
+};
+
+enum sl_route_action {
+	SL_ROUTE_UPSTREAM,
+	SL_ROUTE_REDIRECT,
+	SL_ROUTE_RESPOND,
+};
+
 struct sl_route_config {
-	char *host; /* "name" or "*.suffix", lower case, without a final dot; NULL: any */
-	char *path; /* prefix of whole segments, without a final slash ("" is all); NULL: any */
+	char *host;    /* "name" or "*.suffix", lower case, without a final dot; NULL: any */
+	char *path;    /* prefix of whole segments, without a final slash ("" is all); NULL: any */
+	char **method; /* NULL-terminated; NULL: any */
+	struct sl_field_conditions header;
+	enum sl_route_action action;
 	struct sl_upstream_ref upstream;
+	char *rewrite_host; /* NULL: as it came */
+	char *rewrite_path; /* instead of `path`, likewise without a final slash; NULL: as it came */
+	struct sl_field_edits request, response;
+	struct {
+		char *scheme, *host, *path; /* NULL: the request's; scheme NULL: http */
+		uint16_t status;
+	} redirect;
+	struct {
+		char *body; /* NULL: the status's reason */
+		uint16_t status;
+	} respond;
 	unsigned line, column;
 };
 
@@ -110,6 +151,7 @@ struct sl_listener_config {
 	bool forwarded_trust; /* keep and append to what the client sent (else replace); false */
 	uint32_t connections; /* 0: the global limit alone */
 	enum sl_splice_choice splice;	/* the global choice unless given */
+	bool request_id;		/* requests without X-Request-ID get one; false */
 	struct sl_route_config *routes; /* of SL_MODE_HTTP: at least one */
 	size_t n_routes;
 	unsigned line, column; /* where the listener stands in the file */

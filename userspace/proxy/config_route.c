@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "http/field.h"
+#include "http/target.h"
+#include "proxy/config_fields.h"
+
 #define ROUTES_MAX     4096
 #define ROUTE_PATH_MAX 1024
 
@@ -64,12 +68,122 @@ static int read_path(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 
 #define READ_ROUTE(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_route_config, field)
 
+static int read_method(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || !sl_is_token(sl_slice_str(text)))
+		return sl_yaml_expected(y, n, "a method such as GET");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+/* "name" or "name:port". */
+static int read_authority(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			  void *object)
+{
+	const char *text = sl_yaml_text(n);
+	struct sl_authority a;
+
+	if (!text || sl_authority_parse(sl_slice_str(text), &a))
+		return sl_yaml_expected(y, n, "a host such as app.internal or app.internal:8080");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+static const struct sl_yaml_list method_list = {
+	.item = {.read = read_method, .size = sizeof(char *), .min = 1, .max = 32},
+	.single_too = true,
+	.min = 1,
+	.max = 32,
+};
+
+static const struct sl_yaml_key rewrite_keys[] = {
+	{READ_ROUTE("host", read_authority, rewrite_host), .max = 261},
+	{READ_ROUTE("path", read_path, rewrite_path), .min = 1, .max = ROUTE_PATH_MAX},
+};
+static const struct sl_yaml_map rewrite_map = {rewrite_keys, SL_ARRAY_SIZE(rewrite_keys)};
+
+static int read_scheme(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || (strcmp(text, "http") && strcmp(text, "https")))
+		return sl_yaml_expected(y, n, "http or https");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+static const struct sl_yaml_choice redirect_statuses[] = {
+	{"301", 301}, {"302", 302}, {"303", 303}, {"307", 307}, {"308", 308}, {NULL},
+};
+static const struct sl_yaml_key redirect_keys[] = {
+	{READ_ROUTE("scheme", read_scheme, redirect.scheme), .max = 8},
+	{READ_ROUTE("host", read_authority, redirect.host), .max = 261},
+	{READ_ROUTE("path", read_path, redirect.path), .min = 1, .max = ROUTE_PATH_MAX},
+	{READ_ROUTE("status", sl_yaml_read_choice, redirect.status), .choices = redirect_statuses},
+};
+static const struct sl_yaml_map redirect_map = {redirect_keys, SL_ARRAY_SIZE(redirect_keys)};
+
+static const struct sl_yaml_choice respond_statuses[] = {
+	{"200", 200}, {"400", 400}, {"403", 403}, {"404", 404}, {"410", 410},
+	{"429", 429}, {"500", 500}, {"503", 503}, {NULL},
+};
+static const struct sl_yaml_key respond_keys[] = {
+	{READ_ROUTE("status", sl_yaml_read_choice, respond.status), .choices = respond_statuses,
+	 .required = true},
+	{READ_ROUTE("body", sl_yaml_read_string, respond.body), .max = 4096},
+};
+static const struct sl_yaml_map respond_map = {respond_keys, SL_ARRAY_SIZE(respond_keys)};
+
+/* 308: the client repeats the request as it was. */
+static int read_redirect(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			 void *object)
+{
+	((struct sl_route_config *)object)->redirect.status = 308;
+	return sl_yaml_read_map(y, n, k, object);
+}
+
+static int check_changes(struct sl_yaml *y, const yaml_node_t *n, const struct sl_route_config *r)
+{
+	bool changes = r->rewrite_host || r->rewrite_path || r->request.set || r->request.add ||
+		       r->request.remove || r->response.set || r->response.add ||
+		       r->response.remove;
+
+	if (changes && r->action != SL_ROUTE_UPSTREAM)
+		return sl_yaml_fail(y, n, "rewrite, request and response need an upstream");
+	if ((r->rewrite_path || r->redirect.path) && !r->path)
+		return sl_yaml_fail(y, n, "a new path needs a path that it replaces");
+	if (r->redirect.status && !r->redirect.scheme && !r->redirect.host && !r->redirect.path)
+		return sl_yaml_fail(y, n, "the redirect would lead to where the request came from");
+	return 0;
+}
+
+static int check_route(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	struct sl_route_config *r = object;
+
+	if (!!r->upstream.name + !!r->redirect.status + !!r->respond.status != 1)
+		return sl_yaml_fail(y, n, "expected one of upstream, redirect, respond");
+	if (r->redirect.status)
+		r->action = SL_ROUTE_REDIRECT;
+	else if (r->respond.status)
+		r->action = SL_ROUTE_RESPOND;
+	return check_changes(y, n, r);
+}
+
 static const struct sl_yaml_key route_keys[] = {
 	{READ_ROUTE("host", sl_yaml_read_host, host)},
 	{READ_ROUTE("path", read_path, path), .min = 1, .max = ROUTE_PATH_MAX},
-	{READ_ROUTE("upstream", read_upstream_name, upstream), .required = true},
+	{READ_ROUTE("method", sl_yaml_read_list, method), .list = &method_list},
+	{READ_ROUTE("header", sl_config_read_field_conditions, header)},
+	{READ_ROUTE("upstream", read_upstream_name, upstream)},
+	{.name = "rewrite", .read = sl_yaml_read_map, .map = &rewrite_map},
+	{READ_ROUTE("request", sl_config_read_field_edits, request)},
+	{READ_ROUTE("response", sl_config_read_field_edits, response)},
+	{.name = "redirect", .read = read_redirect, .map = &redirect_map},
+	{.name = "respond", .read = sl_yaml_read_map, .map = &respond_map},
 };
-static const struct sl_yaml_map route_map = {route_keys, SL_ARRAY_SIZE(route_keys)};
+static const struct sl_yaml_map route_map = {route_keys, SL_ARRAY_SIZE(route_keys), check_route};
 
 static void init_route(const yaml_node_t *n, void *element)
 {
@@ -137,7 +251,9 @@ static int check_reachable(struct sl_yaml *y, const struct sl_listener_config *l
 	const struct sl_route_config *route = &l->routes[i];
 
 	for (size_t j = 0; j < i; j++)
-		if (same(route->host, l->routes[j].host) && same(route->path, l->routes[j].path))
+		if (!route->method && !route->header.n && !l->routes[j].method &&
+		    !l->routes[j].header.n && same(route->host, l->routes[j].host) &&
+		    same(route->path, l->routes[j].path))
 			return sl_yaml_fail_at(y, route->line, route->column,
 					       "the route at line %u takes all that this one would",
 					       l->routes[j].line);
@@ -148,6 +264,8 @@ static int resolve(struct sl_yaml *y, const struct sl_config *c, struct sl_upstr
 {
 	char quoted[64];
 
+	if (!ref->name)
+		return 0;
 	for (size_t i = 0; i < c->n_upstreams; i++) {
 		if (strcmp(c->upstreams[i].name, ref->name))
 			continue;
@@ -174,12 +292,28 @@ int sl_config_resolve_routes(struct sl_yaml *y, struct sl_config *c)
 	return r;
 }
 
+static void free_route(struct sl_route_config *r)
+{
+	for (char **m = r->method; m && *m; m++)
+		free(*m);
+	free(r->method);
+	sl_config_free_field_conditions(&r->header);
+	sl_config_free_field_edits(&r->request);
+	sl_config_free_field_edits(&r->response);
+	free(r->host);
+	free(r->path);
+	free(r->upstream.name);
+	free(r->rewrite_host);
+	free(r->rewrite_path);
+	free(r->redirect.scheme);
+	free(r->redirect.host);
+	free(r->redirect.path);
+	free(r->respond.body);
+}
+
 void sl_config_free_routes(struct sl_listener_config *l)
 {
-	for (size_t i = 0; i < l->n_routes; i++) {
-		free(l->routes[i].host);
-		free(l->routes[i].path);
-		free(l->routes[i].upstream.name);
-	}
+	for (size_t i = 0; i < l->n_routes; i++)
+		free_route(&l->routes[i]);
 	free(l->routes);
 }

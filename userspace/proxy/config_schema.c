@@ -237,6 +237,7 @@ static const struct sl_yaml_key listener_keys[] = {
 	{READ_LISTENER("forwarded_trust", sl_yaml_read_bool, forwarded_trust)},
 	{.name = "limits", .read = sl_yaml_read_map, .map = &listener_limits_map},
 	{READ_LISTENER("splice", sl_yaml_read_choice, splice), .choices = splice_choices},
+	{READ_LISTENER("request_id", sl_yaml_read_bool, request_id)},
 	{.name = "routes", .read = sl_config_read_routes},
 	{.name = "upstream", .read = sl_config_read_only_route},
 };
@@ -245,6 +246,8 @@ static int check_listener(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
 	const struct sl_listener_config *l = object;
 
+	if (l->mode == SL_MODE_FORWARD && l->request_id)
+		return sl_yaml_fail(y, n, "request_id is for mode http");
 	if (l->mode == SL_MODE_FORWARD && l->routes)
 		return sl_yaml_fail(y, n, "mode forward has no routes: its clients choose");
 	if (l->mode == SL_MODE_HTTP && !l->routes)

@@ -196,6 +196,10 @@ bool sl_exchange_retry_status(struct sl_conn *c, unsigned status);
 void sl_reverse_address(struct sl_conn *c);
 /* Finds x->route. False if the request was refused. */
 bool sl_reverse_route(struct sl_conn *c);
+#define SL_REQUEST_ID_LEN 32
+/* Adds to *f what the route and the listener change. request_id is room for one that is made. */
+void sl_reverse_rewrite(struct sl_conn *c, struct sl_forwarding *f,
+			char request_id[SL_REQUEST_ID_LEN]);
 /* Leases a connection of the route's upstream. */
 void sl_reverse_connect(struct sl_conn *c);
 

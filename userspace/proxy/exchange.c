@@ -284,7 +284,8 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 	struct sl_exchange *x = c->x;
 	bool unbounded =
 		r->framing.kind == SL_FRAMING_CHUNKED || r->framing.kind == SL_FRAMING_CLOSE;
-	struct sl_response_plan plan = {.chunked = unbounded && x->request.minor};
+	struct sl_response_plan plan = {.chunked = unbounded && x->request.minor,
+					.edits = x->route ? &x->route->response : NULL};
 
 	if (!sl_exchange_request_sent(x) || c->worker->draining)
 		c->closing = true; /* the rest of the body may never be read */

@@ -14,6 +14,7 @@
 #include "http/head.h"
 #include "http/target.h"
 #include "proxy/config.h"
+#include "proxy/edits.h"
 
 /* A request as the proxy understands it. Slices point into the head's bytes. */
 struct sl_request {
@@ -43,6 +44,11 @@ struct sl_forwarding {
 	enum sl_forwarded forwarded;
 	bool forwarded_trust;
 	struct sl_addr client;
+	struct sl_slice host; /* instead of the request's; len 0: that */
+	size_t path_cut;      /* bytes of the path that path_prefix replaces */
+	struct sl_slice path_prefix;
+	const struct sl_field_edits *edits; /* may be NULL */
+	struct sl_slice request_id;	    /* for requests without; len 0: none */
 };
 
 /* Writes the head to send upstream, in origin form. False if it does not fit. */
@@ -63,8 +69,9 @@ enum sl_http_error sl_response_inspect(const struct sl_head *h, enum sl_method r
 
 /* How the response goes to the client. */
 struct sl_response_plan {
-	bool chunked; /* the body goes out chunked */
-	bool close;   /* the connection ends with this response */
+	bool chunked;			    /* the body goes out chunked */
+	bool close;			    /* the connection ends with this response */
+	const struct sl_field_edits *edits; /* may be NULL */
 };
 
 /* Writes the head to send to the client. False if it does not fit. */

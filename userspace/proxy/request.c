@@ -105,14 +105,16 @@ bool sl_request_loops(const struct sl_head *h, const char *pseudonym)
 }
 
 static bool write_request_line(const struct sl_head *h, const struct sl_request *r,
-			       struct sl_buf *out)
+			       const struct sl_forwarding *f, struct sl_buf *out)
 {
-	struct sl_slice path = r->target.path_query;
+	struct sl_slice path = sl_slice(r->target.path_query.p + f->path_cut,
+					r->target.path_query.len - f->path_cut);
 	bool ok = sl_buf_append_slice(out, h->method_token) && sl_buf_append_str(out, " ");
 
-	if (!path.len && r->method == SL_METHOD_OPTIONS)
+	if (!r->target.path_query.len && r->method == SL_METHOD_OPTIONS)
 		return ok && sl_buf_append_str(out, "* HTTP/1.1\r\n"); /* RFC 9112 3.2.4 */
-	if (!path.len || path.p[0] != '/')
+	ok = ok && sl_buf_append_slice(out, f->path_prefix);
+	if (!f->path_prefix.len && (!path.len || path.p[0] != '/'))
 		ok = ok && sl_buf_append_str(out, "/");
 	return ok && sl_buf_append_slice(out, path) && sl_buf_append_str(out, " HTTP/1.1\r\n");
 }
@@ -127,6 +129,8 @@ static bool write_field(const struct sl_field *f, struct sl_buf *out)
 static bool forwards(const struct sl_head *h, const struct sl_field *f, const struct sl_request *r,
 		     const struct sl_forwarding *w)
 {
+	if (sl_edits_drop(w->edits, f->name))
+		return false;
 	switch (f->id) {
 	case SL_FIELD_HOST:
 	case SL_FIELD_CONTENT_LENGTH:
@@ -187,14 +191,19 @@ static bool write_connection(const struct sl_request *r, struct sl_buf *out)
 bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
 		      const struct sl_forwarding *f, struct sl_buf *out)
 {
-	bool ok = write_request_line(h, r, out) && sl_buf_append_str(out, "Host: ") &&
-		  sl_buf_append_slice(out, r->authority.text) && sl_buf_append_str(out, "\r\n");
+	struct sl_slice host = f->host.len ? f->host : r->authority.text;
+	bool ok = write_request_line(h, r, f, out) && sl_buf_append_str(out, "Host: ") &&
+		  sl_buf_append_slice(out, host) && sl_buf_append_str(out, "\r\n");
 
 	for (unsigned i = 0; i < h->n_fields && ok; i++)
 		if (forwards(h, &h->field[i], r, f))
 			ok = write_field(&h->field[i], out);
 	ok = ok && write_framing(&r->framing, out) && write_connection(r, out) &&
 	     write_forwarded(f, out);
+	if (ok && f->request_id.len)
+		ok = sl_buf_append_str(out, "X-Request-ID: ") &&
+		     sl_buf_append_slice(out, f->request_id) && sl_buf_append_str(out, "\r\n");
+	ok = ok && sl_edits_write(f->edits, out);
 	if (ok && r->has_max_forwards)
 		ok = sl_buf_printf(out, "Max-Forwards: %u\r\n", r->max_forwards - 1);
 	return ok && sl_buf_printf(out, "Via: 1.%u %s\r\n\r\n", r->minor, f->pseudonym);

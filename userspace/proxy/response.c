@@ -80,10 +80,11 @@ bool sl_response_write(const struct sl_head *h, const struct sl_response *r,
 	for (unsigned i = 0; i < h->n_fields && ok; i++) {
 		const struct sl_field *f = &h->field[i];
 
-		if (forwards(h, f, r, &length_written))
+		if (!sl_edits_drop(plan->edits, f->name) && forwards(h, f, r, &length_written))
 			ok = sl_buf_append_slice(out, f->name) && sl_buf_append_str(out, ": ") &&
 			     sl_buf_append_slice(out, f->value) && sl_buf_append_str(out, "\r\n");
 	}
 	return ok && write_framing(r, plan, out) && write_connection(r, plan, out) &&
+	       sl_edits_write(plan->edits, out) &&
 	       sl_buf_printf(out, "Via: 1.%u %s\r\n\r\n", h->minor, pseudonym);
 }

@@ -6,6 +6,9 @@
 
 #include "proxy/conn.h"
 
+#include <sodium.h>
+#include <string.h>
+
 #include "base/util.h"
 
 void sl_reverse_address(struct sl_conn *c)
@@ -26,10 +29,54 @@ static struct sl_slice path_of(const struct sl_request *r)
 	return path;
 }
 
+/* --- answers that need no upstream --- */
+
+static bool write_location(const struct sl_exchange *x, struct sl_buf *out)
+{
+	const struct sl_route_config *route = x->route;
+	struct sl_slice path = path_of(&x->request);
+	size_t cut = route->redirect.path && route->path ? strlen(route->path) : 0;
+	bool ok = sl_buf_printf(out, "Location: %s://",
+				route->redirect.scheme ? route->redirect.scheme : "http");
+
+	if (route->redirect.host)
+		ok = ok && sl_buf_append_str(out, route->redirect.host);
+	else
+		ok = ok && sl_buf_append_slice(out, x->request.authority.text);
+	if (route->redirect.path)
+		ok = ok && sl_buf_append_str(out, route->redirect.path);
+	return ok && sl_buf_append_slice(out, sl_slice(path.p + cut, path.len - cut)) &&
+	       sl_buf_append(out, "\r\n", 3);
+}
+
+static void redirect(struct sl_conn *c)
+{
+	struct sl_exchange *x = c->x;
+	struct sl_buf *extra = sl_buf_get(&c->worker->buffers);
+
+	x->reason = "redirect";
+	if (!extra)
+		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "memory");
+	else if (!x->route->redirect.host && !x->request.authority.text.len)
+		sl_exchange_refuse(c, 400, NULL, "redirect-without-host");
+	else if (!write_location(x, extra))
+		sl_exchange_refuse(c, 431, NULL, "head-too-large");
+	else
+		sl_reply(c, x->route->redirect.status, sl_buf_head(extra), NULL);
+	sl_buf_put(&c->worker->buffers, extra);
+}
+
+static void respond(struct sl_conn *c)
+{
+	c->x->reason = "respond";
+	sl_reply(c, c->x->route->respond.status, NULL, c->x->route->respond.body);
+}
+
 bool sl_reverse_route(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
-	const struct sl_route_query q = {.host = x->host, .path = path_of(&x->request)};
+	const struct sl_route_query q = {
+		.host = x->host, .path = path_of(&x->request), .head = &c->worker->head};
 
 	if (x->request.method == SL_METHOD_CONNECT) {
 		sl_exchange_refuse(c, 501, NULL, "connect-in-http-mode");
@@ -44,7 +91,47 @@ bool sl_reverse_route(struct sl_conn *c)
 	x->route = sl_routes_find(c->listener->routes, &q);
 	if (!x->route)
 		sl_exchange_refuse(c, 404, NULL, "no-route");
-	return x->route;
+	else if (x->route->action == SL_ROUTE_REDIRECT)
+		redirect(c);
+	else if (x->route->action == SL_ROUTE_RESPOND)
+		respond(c);
+	else
+		return true;
+	x->route = NULL; /* nothing is leased */
+	return false;
+}
+
+/* --- changes on the way --- */
+
+static void make_request_id(struct sl_conn *c, char id[SL_REQUEST_ID_LEN])
+{
+	static const char digits[] = "0123456789abcdef";
+	uint8_t bytes[SL_REQUEST_ID_LEN / 2];
+
+	randombytes_buf(bytes, sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		id[2 * i] = digits[bytes[i] >> 4];
+		id[2 * i + 1] = digits[bytes[i] & 15];
+	}
+}
+
+void sl_reverse_rewrite(struct sl_conn *c, struct sl_forwarding *f,
+			char request_id[SL_REQUEST_ID_LEN])
+{
+	const struct sl_route_config *route = c->x->route;
+
+	f->edits = &route->request;
+	if (route->rewrite_host)
+		f->host = sl_slice_str(route->rewrite_host);
+	if (route->rewrite_path && route->path) {
+		f->path_cut = strlen(route->path);
+		f->path_prefix = sl_slice_str(route->rewrite_path);
+	}
+	if (c->listener->config->request_id &&
+	    !sl_head_find(&c->worker->head, SL_FIELD_X_REQUEST_ID)) {
+		make_request_id(c, request_id);
+		f->request_id = sl_slice(request_id, SL_REQUEST_ID_LEN);
+	}
 }
 
 /* --- lease --- */

@@ -24,6 +24,11 @@ static const char *host_of(const struct sl_route_config *route)
 	return route->host ? route->host : "";
 }
 
+static size_t conditions_of(const struct sl_route_config *route)
+{
+	return (route->method ? 1 : 0) + route->header.n;
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct sl_route_config *a = *(const struct sl_route_config *const *)left;
@@ -35,6 +40,8 @@ static int compare(const void *left, const void *right)
 		return r;
 	if (a_len != b_len)
 		return a_len > b_len ? -1 : 1;
+	if (conditions_of(a) != conditions_of(b))
+		return conditions_of(a) > conditions_of(b) ? -1 : 1;
 	return a < b ? -1 : 1; /* both are in the listener's array, in the file's order */
 }
 
@@ -96,6 +103,33 @@ static bool matches_path(const struct sl_route_config *route, struct sl_slice pa
 	return path.len == len || path.p[len] == '/' || path.p[len] == '?';
 }
 
+static bool matches_method(const struct sl_route_config *route, const struct sl_head *h)
+{
+	for (char **m = route->method; m && *m; m++)
+		if (sl_slice_eq(sl_slice_str(*m), h->method_token))
+			return true;
+	return !route->method;
+}
+
+static bool has_field(const struct sl_head *h, const struct sl_field_value *wanted)
+{
+	for (unsigned i = 0; i < h->n_fields; i++)
+		if (sl_slice_eq_nocase(h->field[i].name, sl_slice_str(wanted->name)) &&
+		    (!wanted->value || sl_slice_eq(h->field[i].value, sl_slice_str(wanted->value))))
+			return true;
+	return false;
+}
+
+static bool matches_head(const struct sl_route_config *route, const struct sl_head *h)
+{
+	if (!matches_method(route, h))
+		return false;
+	for (size_t i = 0; i < route->header.n; i++)
+		if (!has_field(h, &route->header.field[i]))
+			return false;
+	return true;
+}
+
 const struct sl_route_config *sl_routes_find(const struct sl_routes *r,
 					     const struct sl_route_query *q)
 {
@@ -116,7 +150,7 @@ const struct sl_route_config *sl_routes_find(const struct sl_routes *r,
 	for (const char *host = host_of(r->route[i]); i < r->n; i++) {
 		if (strcmp(host_of(r->route[i]), host))
 			break;
-		if (matches_path(r->route[i], q->path))
+		if (matches_path(r->route[i], q->path) && matches_head(r->route[i], q->head))
 			return r->route[i];
 	}
 	return NULL;
