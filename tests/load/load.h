@@ -74,6 +74,7 @@ struct plan {
 struct mix {
 	uint32_t bytes_max; /* of a side in a round */
 	bool resets;	    /* tunnels that end by RST, too */
+	bool plain;	    /* no small buffers, no slow readers */
 	bool quiet;	    /* every tunnel has a quiet moment */
 };
 

@@ -65,6 +65,7 @@ enum {
 	OPTION_PATIENCE,
 	OPTION_NO_RESETS,
 	OPTION_QUIET,
+	OPTION_PLAIN,
 	OPTION_DEVICE,
 	OPTION_FAULT,
 };
@@ -81,6 +82,7 @@ static const struct option long_options[] = {
 	{"bytes", required_argument, NULL, OPTION_BYTES},
 	{"patience", required_argument, NULL, OPTION_PATIENCE},
 	{"no-resets", no_argument, NULL, OPTION_NO_RESETS},
+	{"plain", no_argument, NULL, OPTION_PLAIN},
 	{"quiet", no_argument, NULL, OPTION_QUIET},
 	{"device", required_argument, NULL, OPTION_DEVICE},
 	{"fault", required_argument, NULL, OPTION_FAULT},
@@ -131,6 +133,9 @@ static bool take_text(struct run *r, int option)
 			      &o->share.delay) == 3;
 	case OPTION_NO_RESETS:
 		r->env.mix.resets = false;
+		return true;
+	case OPTION_PLAIN:
+		r->env.mix.plain = true;
 		return true;
 	case OPTION_QUIET:
 		r->env.mix.quiet = true;
@@ -230,10 +235,12 @@ static void report(struct run *r, struct tunnel *t)
 	if (!t->failure && resets && !plan_resets(p) && !r->options.share.lose)
 		t->failure = "RST on the wire";
 	printf("%s{\"number\": %u, \"ending\": \"%s\", \"head\": %d, \"ports\": [%u, %u], "
-	       "\"quiet\": %s, \"rounds\": %u, \"retransmitted\": [%u, %u], \"resets\": %u, "
+	       "\"quiet\": %s, \"small\": %s, \"rounds\": %u, \"retransmitted\": [%u, %u], "
+	       "\"resets\": %u, "
 	       "\"ms\": %u",
 	       r->over ? ",\n" : "", t->number, ending_name(p->ending), p->head, t->port[CLIENT],
-	       t->port[SERVER], t->had_quiet ? "true" : "false", p->rounds,
+	       t->port[SERVER], t->had_quiet ? "true" : "false",
+	       p->receive_buffer[0] || p->receive_buffer[1] ? "true" : "false", p->rounds,
 	       t->end[CLIENT].retransmitted, t->end[SERVER].retransmitted, resets,
 	       (unsigned)((now_us() - t->began_us) / 1000));
 	if (t->failure)

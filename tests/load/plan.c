@@ -74,7 +74,7 @@ static uint32_t draw_pause(struct random *r)
 static void draw_buffers(struct plan *p, struct random *r)
 {
 	for (int side = 0; side < 2; side++) {
-		if (one_in(r, 8))
+		if (one_in(r, 24))
 			p->receive_buffer[side] = 4096u << random_below(r, 5);
 		if (one_in(r, 8))
 			p->send_buffer[side] = 4096u << random_below(r, 4);
@@ -110,7 +110,8 @@ void plan_draw(struct plan *ret, const struct mix *mix, struct random *r)
 {
 	struct plan p = {0};
 
-	draw_buffers(&p, r);
+	if (!mix->plain)
+		draw_buffers(&p, r);
 	draw_rounds(&p, mix, r);
 	p.head = (enum head)random_below(r, HEADS);
 	p.ending = (enum ending)random_below(r, mix->resets ? ENDINGS : END_RST_CLIENT);

@@ -21,7 +21,8 @@
 #include "splice/packet.h"
 #include "splice/pins.h"
 
-#define GRACE_MS 20
+#define GRACE_MS    20
+#define PROMISE_MAX 3 /* times the room that there is */
 
 static struct sl_packet_engine *to_packet(struct sl_engine *e)
 {
@@ -163,6 +164,14 @@ static void pair_event(void *pair, const struct sl_event *event)
 
 /* --- joining --- */
 
+/* After the flip a peer goes on believing the window of the proxy's socket, until the other's first
+ * ACK. What the other has no room for is lost, and comes again. Flights of a third of the window
+ * right after a silence are rare. */
+static bool has_room(const struct sl_packet_socket *to, const struct sl_packet_socket *from)
+{
+	return to->room >= from->promised / PROMISE_MAX;
+}
+
 static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control_leg leg[2],
 		  uint16_t mss[2], const char **ret_reason)
 {
@@ -182,6 +191,10 @@ static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control
 	}
 	if (s[0].unread || s[1].unread) {
 		*ret_reason = "busy: bytes wait to be read";
+		return -EAGAIN;
+	}
+	if (!has_room(&s[0], &s[1]) || !has_room(&s[1], &s[0])) {
+		*ret_reason = "a peer has less room than the other was promised";
 		return -EAGAIN;
 	}
 	if (s[0].most_in > s[1].most_out || s[1].most_in > s[0].most_out) {

@@ -100,6 +100,8 @@ struct sl_packet_socket {
 	uint16_t mss;	   /* what the peer was told */
 	uint16_t most_in;  /* largest payload that the peer may send */
 	uint16_t most_out; /* largest that it takes */
+	uint32_t promised; /* bytes that the peer may send: what the socket last said */
+	uint32_t room;	   /* bytes that the peer has room for: what it last said */
 };
 
 /* Sends the ACK that the socket delays, then reads its state into *ret_leg. 0, -EAGAIN if the peer has

@@ -56,6 +56,19 @@ void sl_packet_resume(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 }
 
+/* Of a socket in repair mode. */
+static int read_windows(int fd, struct sl_packet_socket *s)
+{
+	struct tcp_repair_window w;
+	socklen_t len = sizeof(w);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &w, &len) < 0)
+		return -errno;
+	s->promised = w.rcv_wnd;
+	s->room = w.snd_wnd;
+	return 0;
+}
+
 /* The kernel tells rcv_nxt. What came in after it was read shows as unread, so that the number is too
  * small then and never too large. */
 static int read_sequences(int fd, struct sl_packet_socket *s, struct sl_control_leg *l)
@@ -69,6 +82,8 @@ static int read_sequences(int fd, struct sl_packet_socket *s, struct sl_control_
 		r = unread(fd, &s->unread);
 	if (!r)
 		r = queue_seq(fd, TCP_SEND_QUEUE, &l->wseq);
+	if (!r)
+		r = read_windows(fd, s);
 	l->exp -= s->unread;
 	if (r)
 		sl_packet_resume(fd);

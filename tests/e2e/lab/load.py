@@ -13,7 +13,8 @@ from lab.sluice import binary
 from lab.suite import Skip
 
 _WATCHED = ("RetransSegs", "OutRsts", "PAWSActive", "PAWSEstab", "TCPTimeouts", "TCPSpuriousRTOs",
-            "TCPLossProbes", "TCPDSACKRecv", "TCPFastRetrans", "BeyondWindow")
+            "TCPLossProbes", "TCPDSACKRecv", "TCPFastRetrans", "BeyondWindow", "TCPBacklogDrop", "TCPRcvQDrop",
+            "PruneCalled", "RcvPruned", "OfoPruned", "TCPZeroWindowDrop", "TCPOFODrop")
 
 
 def load_binary():
@@ -36,10 +37,11 @@ def tcp_counters(ns):
 class Load:
     """A run of the generator. client, server: namespaces; proxy: (address, port); server_address;
     devices: their devices, to count RSTs and to disturb packets on; fault: lost, duplicated and
-    delayed of 65536."""
+    delayed of 65536; others: namespaces whose counters are wanted, too, by name."""
 
-    def __init__(self, client, server, proxy, server_address, devices=(), fault=None, **options):
-        self.namespaces = {"client": client, "server": server}
+    def __init__(self, client, server, proxy, server_address, devices=(), fault=None, others=None,
+                 **options):
+        self.namespaces = {"client": client, "server": server, **(others or {})}
         self.before = {name: tcp_counters(ns) for name, ns in self.namespaces.items()}
         command = [load_binary(), "--client-ns", f"/proc/{os.getpid()}/fd/{client.fd}",
                    "--server-ns", f"/proc/{os.getpid()}/fd/{server.fd}",
@@ -90,7 +92,9 @@ class Result:
         return self
 
     def quiet(self):
-        return [t for t in self.tunnels if t["quiet"] and "failure" not in t]
+        """Tunnels that had a quiet moment, and whose ends have ordinary room: the others are copied."""
+        return [t for t in self.tunnels
+                if t["quiet"] and not t["small"] and "failure" not in t]
 
     def spliced(self, tunnels=None):
         return [t for t in (self.tunnels if tunnels is None else tunnels)

@@ -77,10 +77,12 @@ class Namespace:
         if done.returncode:
             raise RuntimeError(f"ip: {done.stderr.decode()}")
 
-    def listen(self, address, port=0, backlog=1024):
+    def listen(self, address, port=0, backlog=1024, receive_buffer=None):
         with self:
             s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_buffer:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         s.bind((address, port))
         s.listen(backlog)
         return s
