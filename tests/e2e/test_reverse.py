@@ -4,6 +4,7 @@
 refused, and what happens when servers can't be connected."""
 
 import sys
+import threading
 
 from lab import SERVER, Suite, answers, check, equal, until
 from lab.http import CHUNKED, EMPTY, response
@@ -18,6 +19,7 @@ ROUTES = [
     {"host": "dead.test", "upstream": "dead"},
     {"host": "half.test", "upstream": "half"},
     {"host": "silent.test", "upstream": "silent"},
+    *[{"host": f"{name}.test", "upstream": name} for name in ("spare", "sticky", "least", "random")],
     {"host": "nameless.test", "upstream": "nameless"},
     {"path": "/", "upstream": "app"},
     {"upstream": "api"},
@@ -30,6 +32,11 @@ UPSTREAMS = [
     {"name": "dead", "servers": [DEAD, f"{SERVER}:10"]},
     {"name": "half", "servers": [DEAD, f"{SERVER}:80"]},
     {"name": "silent", "servers": ["10.2.0.77:80", f"{SERVER}:80"]},
+    {"name": "spare", "servers": [DEAD, {"address": f"{SERVER}:81", "backup": True}]},
+    {"name": "sticky", "balance": "maglev", "key": "header:X-User",
+     "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
+    {"name": "least", "balance": "least_conn", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
+    {"name": "random", "balance": "random2", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "nameless", "servers": ["no-such-name.test:80"]},
     {"name": "unused", "servers": [f"{SERVER}:99"]},
 ]
@@ -132,6 +139,56 @@ def weights_share_requests(lab):
         for _ in range(16):
             equal(client.send(ask(b"/", b"a.pair.test")).response().status, 200, "status")
     equal((len(lab.origin.requests), len(lab.second.requests)), (4, 12), "requests at the origins")
+
+
+@suite.test()
+def a_key_leads_to_one_server(lab):
+    lab.reset()
+    for user in range(20):
+        for _ in range(2):
+            with lab.sluice.connect() as client:
+                client.send(ask(b"/", b"sticky.test", b"X-User: %d" % user))
+                equal(client.response().status, 200, "status")
+    users = [[r.get("x-user") for r in origin.requests] for origin in (lab.origin, lab.second)]
+    check(all(users), "one of the servers got nothing")
+    equal(set(users[0]) & set(users[1]), set(), "users at both")
+    equal(sorted(users[0] + users[1], key=int), [str(u // 2) for u in range(40)], "users")
+
+
+@suite.test()
+def a_busy_server_gets_less(lab):
+    """One server answers late: the other gets what comes meanwhile."""
+    for host in (b"least.test", b"random.test"):
+        gate = threading.Event()
+
+        def late(wire, origin):
+            origin.requests.append(wire.request())
+            gate.wait(15)
+            wire.send(OK)
+
+        lab.reset(first=late)
+        held = []
+        while not lab.origin.requests:
+            held.append(lab.sluice.connect(15).send(ask(b"/", host)))
+            until(lambda: len(lab.origin.requests + lab.second.requests) == len(held), 5, "arrived")
+        before = len(lab.second.requests)
+        for _ in range(10):
+            with lab.sluice.connect() as client:
+                equal(client.send(ask(b"/", host)).response().status, 200, "status")
+        equal(len(lab.second.requests) - before, 10, f"requests of {host} at the free one")
+        gate.set()
+        for client in held:
+            equal(client.response().status, 200, "status of the held")
+            client.close()
+
+
+@suite.test()
+def a_backup_server_takes_over(lab):
+    lab.reset()
+    for _ in range(3):
+        with lab.sluice.connect() as client:
+            equal(client.send(ask(b"/", b"spare.test")).response().status, 200, "status")
+    equal(len(lab.second.requests), 3, "requests at the backup")
 
 
 @suite.test()

@@ -130,10 +130,16 @@ static const struct {
 	{UPSTREAM("servers: [\"a:1\",\n  \"a:1\"]"),
 	 "t:5:3: upstreams[0]: server a:1 is there already, at line 4"},
 	{UPSTREAM("servers: [\"a:1\"], balance: best"),
-	 "t:4:40: upstreams[0].balance: expected one of: round_robin, got 'best'"},
+	 "t:4:40: upstreams[0].balance: expected one of: round_robin, least_conn, random2, maglev, "
+	 "got 'best'"},
 	{UPSTREAM("servers: [\"a:1\"], retry: {on: [404]}"),
 	 "t:4:44: upstreams[0].retry.on[0]: expected one of: closed, timeout, 429, 500, 502, 503, "
 	 "504, got '404'"},
+	{UPSTREAM("servers: [\"a:1\"], key: host"),
+	 "t:4:3: upstreams[0]: a key is for balance: maglev"},
+	{UPSTREAM("servers: [\"a:1\"], balance: maglev, key: \"header:\""),
+	 "t:4:53: upstreams[0].key: expected one of: source, host, path, header:NAME, got "
+	 "'header:'"},
 	{UPSTREAM("servers: [\"a:1\"], retry: {tries: 0}"),
 	 "t:4:46: upstreams[0].retry.tries: expected 1 to 10, got '0'"},
 	{UPSTREAM("servers: [\"a:1\"], retry: {budget: 101}"),

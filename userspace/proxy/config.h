@@ -164,11 +164,22 @@ struct sl_server_config {
 	char *host;    /* name or literal address without brackets */
 	uint16_t port;
 	uint32_t weight; /* 1..1000, 1 */
+	bool backup;	 /* asked only while no other server is up */
 	unsigned line, column;
 };
 
 enum sl_balance {
 	SL_BALANCE_ROUND_ROBIN, /* smooth and weighted */
+	SL_BALANCE_LEAST_CONN,
+	SL_BALANCE_RANDOM2, /* the less loaded of two random ones */
+	SL_BALANCE_MAGLEV,  /* consistent hashing of a key */
+};
+
+enum sl_balance_key {
+	SL_KEY_SOURCE, /* the client's address, without port */
+	SL_KEY_HOST,
+	SL_KEY_PATH, /* without query */
+	SL_KEY_HEADER,
 };
 
 struct sl_upstream_pool_config {
@@ -202,6 +213,8 @@ struct sl_retry_config {
 struct sl_upstream_config {
 	char *name; /* unique; letters, digits, ._- */
 	enum sl_balance balance;
+	enum sl_balance_key key; /* of SL_BALANCE_MAGLEV */
+	char *key_header;	 /* of SL_KEY_HEADER; a request without it goes by its source */
 	struct sl_server_config *servers;
 	size_t n_servers;
 	struct sl_upstream_pool_config pool;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "http/field.h"
 #include "http/target.h"
 
 #define DAY_MS	      (24ull * 3600 * 1000)
@@ -34,6 +35,7 @@ static int read_server_address(struct sl_yaml *y, const yaml_node_t *n, const st
 
 static const struct sl_yaml_key server_keys[] = {
 	{.name = "address", .read = read_server_address, .required = true},
+	{READ_SERVER("backup", sl_yaml_read_bool, backup)},
 	{READ_SERVER("weight", sl_yaml_read_number, weight), .min = 1, .max = 1000},
 };
 static const struct sl_yaml_map server_map = {server_keys, SL_ARRAY_SIZE(server_keys)};
@@ -71,8 +73,34 @@ static const struct sl_yaml_list server_list = {
 
 static const struct sl_yaml_choice balance_choices[] = {
 	{"round_robin", SL_BALANCE_ROUND_ROBIN},
+	{"least_conn", SL_BALANCE_LEAST_CONN},
+	{"random2", SL_BALANCE_RANDOM2},
+	{"maglev", SL_BALANCE_MAGLEV},
 	{NULL},
 };
+
+static int read_key(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		    void *object)
+{
+	static const char header[] = "header:";
+	const char *text = sl_yaml_text(n);
+	struct sl_upstream_config *u = object;
+
+	if (text && !strcmp(text, "source"))
+		u->key = SL_KEY_SOURCE;
+	else if (text && !strcmp(text, "host"))
+		u->key = SL_KEY_HOST;
+	else if (text && !strcmp(text, "path"))
+		u->key = SL_KEY_PATH;
+	else if (text && !strncmp(text, header, strlen(header)) &&
+		 sl_is_token(sl_slice_str(text + strlen(header))))
+		u->key = SL_KEY_HEADER;
+	else
+		return sl_yaml_expected(y, n, "one of: source, host, path, header:NAME");
+	if (u->key == SL_KEY_HEADER)
+		u->key_header = strdup(text + strlen(header));
+	return u->key == SL_KEY_HEADER && !u->key_header ? sl_yaml_no_memory(y) : 0;
+}
 
 static const struct sl_yaml_key pool_keys[] = {
 	{READ_UPSTREAM("idle", sl_yaml_read_number, pool.idle), .max = 65536},
@@ -112,6 +140,8 @@ static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
 	const struct sl_upstream_config *u = object;
 
+	if (u->balance != SL_BALANCE_MAGLEV && u->key)
+		return sl_yaml_fail(y, n, "a key is for balance: maglev");
 	for (size_t i = 0; i < u->n_servers; i++)
 		for (size_t j = 0; j < i; j++)
 			if (!strcmp(u->servers[i].address, u->servers[j].address))
@@ -124,6 +154,7 @@ static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
 static const struct sl_yaml_key upstream_keys[] = {
 	{READ_UPSTREAM("name", sl_yaml_read_name, name), .min = 1, .max = 64, .required = true},
 	{READ_UPSTREAM("balance", sl_yaml_read_choice, balance), .choices = balance_choices},
+	{.name = "key", .read = read_key},
 	{READ_UPSTREAM("servers", sl_yaml_read_list, servers), .list = &server_list,
 	 .required = true},
 	{.name = "pool", .read = sl_yaml_read_map, .map = &pool_map},
@@ -179,5 +210,6 @@ void sl_config_free_upstream(struct sl_upstream_config *u)
 	}
 	free(u->servers);
 	free(u->retry.on);
+	free(u->key_header);
 	free(u->name);
 }

@@ -69,6 +69,7 @@ struct sl_exchange {
 	struct sl_auth_check auth;
 	const struct sl_route_config *route; /* NULL: the client chose where to go */
 	struct sl_lease lease;		     /* with a route: what x->upstream comes from */
+	uint64_t key_hash;		     /* for balance: maglev */
 	enum sl_outcome outcome;	     /* what the lease ends with */
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;

@@ -66,23 +66,34 @@ struct choice {
 	struct sl_candidate candidate[SL_SERVERS_MAX];
 };
 
-static void find_candidates(const struct sl_lease *l, struct choice *c)
+static void add_candidates(const struct sl_lease *l, bool backup, struct choice *c)
 {
 	const struct sl_upstream *u = l->options.upstream;
 
-	c->n = c->full = 0;
 	for (uint32_t i = 0; i < u->n_servers; i++) {
-		if (was_tried(l, i))
+		const struct sl_server *s = &u->server[i];
+
+		if (s->config->backup != backup || was_tried(l, i))
 			continue;
-		if (!sl_server_has_room(&u->server[i])) {
+		if (!sl_server_has_room(s)) {
 			c->full++;
 			continue;
 		}
 		c->candidate[c->n++] = (struct sl_candidate){
 			.server = i,
-			.weight = u->server[i].config->weight,
+			.weight = s->config->weight,
+			.load = __atomic_load_n(&s->leased, __ATOMIC_RELAXED),
 		};
 	}
+}
+
+/* Backup servers only where no other is left: not for those that are merely full. */
+static void find_candidates(const struct sl_lease *l, struct choice *c)
+{
+	c->n = c->full = 0;
+	add_candidates(l, false, c);
+	if (!c->n && !c->full)
+		add_candidates(l, true, c);
 	c->tries = c->n + c->full;
 }
 
@@ -91,7 +102,9 @@ static struct sl_server *pick(struct sl_lease *l, const struct choice *c)
 	struct sl_upstream *u = l->options.upstream;
 	struct sl_balancer *b = sl_worker_balancer(l->options.worker, u);
 
-	return &u->server[c->candidate[sl_balancer_choose(b, c->candidate, c->n)].server];
+	size_t i = sl_balancer_choose(b, c->candidate, c->n, l->options.hash);
+
+	return &u->server[c->candidate[i].server];
 }
 
 /* --- a connection of it --- */

@@ -35,7 +35,8 @@ const char *sl_lease_result_name(enum sl_lease_result r);
 struct sl_lease_options {
 	struct sl_worker *worker;
 	struct sl_upstream *upstream;
-	bool fresh; /* a new connection only */
+	uint64_t hash; /* of the request's key, for balance: maglev */
+	bool fresh;    /* a new connection only */
 	/* The lease's last use failed the request: another server if there is one not tried yet. */
 	bool again;
 };

@@ -8,6 +8,7 @@
 
 #include <sodium.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/util.h"
 
@@ -101,6 +102,67 @@ bool sl_reverse_route(struct sl_conn *c)
 	return false;
 }
 
+/* --- balance: maglev --- */
+
+static uint64_t hash_source(const struct sl_conn *c)
+{
+	if (c->source.family == AF_INET6)
+		return XXH3_64bits(&c->source.in6.sin6_addr, sizeof(c->source.in6.sin6_addr));
+	return XXH3_64bits(&c->source.in.sin_addr, sizeof(c->source.in.sin_addr));
+}
+
+static uint64_t hash_host(struct sl_slice host)
+{
+	char lower[256];
+	size_t n = 0;
+
+	for (; n < host.len && n < sizeof(lower); n++)
+		lower[n] = sl_ascii_lower(host.p[n]);
+	return XXH3_64bits(lower, n);
+}
+
+static uint64_t hash_path(struct sl_slice path)
+{
+	const char *query = path.len ? memchr(path.p, '?', path.len) : NULL;
+
+	return XXH3_64bits(path.p, query ? (size_t)(query - path.p) : path.len);
+}
+
+static uint64_t hash_header(const struct sl_conn *c, const char *name)
+{
+	const struct sl_head *h = &c->worker->head;
+
+	for (unsigned i = 0; i < h->n_fields; i++)
+		if (sl_slice_eq_nocase(h->field[i].name, sl_slice_str(name)))
+			return XXH3_64bits(h->field[i].value.p, h->field[i].value.len);
+	return hash_source(c);
+}
+
+/* While the head is in place. */
+static void hash_key(struct sl_conn *c)
+{
+	const struct sl_config *config = c->worker->shared->config;
+	struct sl_exchange *x = c->x;
+	const struct sl_upstream_config *u = &config->upstreams[x->route->upstream.index];
+
+	if (u->balance != SL_BALANCE_MAGLEV)
+		return;
+	switch (u->key) {
+	case SL_KEY_SOURCE:
+		x->key_hash = hash_source(c);
+		break;
+	case SL_KEY_HOST:
+		x->key_hash = hash_host(x->host);
+		break;
+	case SL_KEY_PATH:
+		x->key_hash = hash_path(path_of(&x->request));
+		break;
+	case SL_KEY_HEADER:
+		x->key_hash = hash_header(c, u->key_header);
+		break;
+	}
+}
+
 /* --- changes on the way --- */
 
 static void make_request_id(struct sl_conn *c, char id[SL_REQUEST_ID_LEN])
@@ -120,6 +182,7 @@ void sl_reverse_rewrite(struct sl_conn *c, struct sl_forwarding *f,
 {
 	const struct sl_route_config *route = c->x->route;
 
+	hash_key(c);
 	f->edits = &route->request;
 	if (route->rewrite_host)
 		f->host = sl_slice_str(route->rewrite_host);
@@ -190,6 +253,7 @@ void sl_reverse_connect(struct sl_conn *c)
 	const struct sl_lease_options o = {
 		.worker = c->worker,
 		.upstream = &all->upstream[x->route->upstream.index],
+		.hash = x->key_hash,
 		.fresh = x->retries,
 		.again = x->retries,
 	};

@@ -11,6 +11,21 @@
 
 #define IDLE_MAX 65536 /* of a worker */
 
+static int init_maglev(struct sl_upstream *u)
+{
+	const struct sl_upstream_config *c = u->config;
+	_sl_free_ struct sl_maglev_server *s = calloc(c->n_servers, sizeof(*s));
+
+	if (c->balance != SL_BALANCE_MAGLEV)
+		return 0;
+	if (!s)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_servers; i++)
+		s[i] = (struct sl_maglev_server){.name = c->servers[i].address,
+						 .weight = c->servers[i].weight};
+	return sl_maglev_new(s, c->n_servers, &u->maglev);
+}
+
 static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config *c)
 {
 	size_t bytes = c->n_servers * sizeof(*u->server);
@@ -28,7 +43,7 @@ static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config 
 			.upstream = u,
 			.index = i,
 		};
-	return 0;
+	return init_maglev(u);
 }
 
 int sl_upstreams_new(const struct sl_config *c, struct sl_upstreams **ret)
@@ -59,6 +74,7 @@ void sl_upstreams_free(struct sl_upstreams *u)
 		if (u->upstream[i].server)
 			sl_queue_destroy(&u->upstream[i].queue);
 		free(u->upstream[i].server);
+		free(u->upstream[i].maglev);
 	}
 	free(u->upstream);
 	free(u);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "proxy/config.h"
+#include "proxy/maglev.h"
 #include "proxy/queue.h"
 
 struct sl_upstream;
@@ -27,7 +28,8 @@ struct sl_upstream {
 	const struct sl_upstream_config *config;
 	struct sl_server *server;
 	size_t n_servers;
-	struct sl_queue queue; /* of leases that found every server full */
+	struct sl_maglev *maglev; /* NULL: not of SL_BALANCE_MAGLEV */
+	struct sl_queue queue;	  /* of leases that found every server full */
 };
 
 struct sl_upstreams {

@@ -164,7 +164,8 @@ static int create_balancers(struct sl_worker *w)
 		return -ENOMEM;
 	for (size_t i = 0; i < u->n && !r; i++) {
 		w->retry_credit[i] = SL_RETRY_CREDIT_FIRST;
-		r = sl_balancer_init(&w->balancers[i], u->upstream[i].config, w->index);
+		r = sl_balancer_init(&w->balancers[i], u->upstream[i].config, u->upstream[i].maglev,
+				     w->index);
 	}
 	return r;
 }
