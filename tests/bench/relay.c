@@ -140,6 +140,7 @@ static void take(int epoll, int fd)
 {
 	struct pair *p = calloc(1, sizeof(*p));
 	int to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool opened;
 
 	if (!p || to < 0) {
 		sl_close(fd);
@@ -147,7 +148,10 @@ static void take(int epoll, int fd)
 		free(p);
 		return;
 	}
-	if (!open_end(p, 0, fd) | !open_end(p, 1, to) ||
+	/* Both, so that free_pair() finds both descriptors. */
+	opened = open_end(p, 0, fd);
+	opened = open_end(p, 1, to) && opened;
+	if (!opened ||
 	    (connect(to, (const struct sockaddr *)&target, sizeof(target)) && errno != EINPROGRESS))
 		return free_pair(p);
 	watch(epoll, &p->end[0], EPOLL_CTL_ADD, EPOLLIN);
