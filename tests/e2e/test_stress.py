@@ -203,6 +203,53 @@ def without_offloads(_):
 
 
 @suite.test(timeout=600)
+def at_xdp(_):
+    """On a veth XDP sees no packet whose checksum is left to the device."""
+    with arena() as a:
+        for ns, device in a.all_devices():
+            ns.run("ethtool", "-K", device, "tx", "off", "gro", "on")
+        a.sluice.config["splice"]["hook"] = "xdp"
+        result = a.start().run(600, seed=10)
+        whole(result)
+        mostly_spliced(result)
+
+
+@suite.test(timeout=600)
+def a_new_process_on_used_maps_serves_the_same_ports_again(_):
+    """Each process begins with the same source ports, whose pairs of before still cool down."""
+    with arena() as a:
+        a.start()
+        for turn in range(3):
+            result = a.run(400, seed=11 + turn)
+            whole(result)
+            mostly_spliced(result)
+            a.sluice.stop()
+            a.sluice.log.unlink()
+            a.sluice.start()
+
+
+@suite.test(timeout=600)
+def killing_sluice_corrupts_nothing_and_spliced_tunnels_go_on(_):
+    """Tunnels that are not spliced yet may die with it; none may carry a wrong byte."""
+    with arena() as a:
+        a.start()
+        load = a.load(600, seed=20, quiet=True)
+        flows = until(lambda: [f for f in a.sluice.flows() if f["engine"] == "packet"][20:] and
+                      [f for f in a.sluice.flows() if f["engine"] == "packet"], 20, "spliced tunnels")
+        a.sluice.process.kill()
+        a.sluice.process.wait()
+        a.sluice.start()
+        result = load.result()
+        print("# " + result.tell().replace("\n", "\n# "))
+        ports = {int(f["client"].rsplit(":", 1)[1]) for f in flows}
+        harmed = [t for t in result.failures if t["ports"][0] in ports]
+        check(not harmed, lambda: f"spliced, and yet: {harmed[:3]}")
+        wrong = [t for t in result.failures
+                 if t["failure"] in ("wrong bytes", "bytes that were never sent", "stalled")]
+        check(not wrong, lambda: f"harmed: {wrong[:3]}")
+
+
+@suite.test(timeout=600)
 def with_a_small_mtu(_):
     with arena() as a:
         for ns, device in a.all_devices():
