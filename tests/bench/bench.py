@@ -39,7 +39,8 @@ def say(text=""):
 
 def brief(reason):
     """What an exception says, on one line: its first and its last."""
-    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    known = isinstance(reason, (Unavailable, LoadFailed, AssertionError))
+    lines = str(reason if known else repr(reason)).strip().splitlines() or [type(reason).__name__]
     return " ".join(dict.fromkeys((lines[0], lines[-1])))[:200]
 
 
@@ -104,7 +105,7 @@ def run_section(troupe, section, effort):
                 row["note"], got = measure(troupe, section, entry, effort)
                 row["runs"].append(got)
                 said = headline(section, got)
-            except (Unavailable, *PROBLEMS) as reason:
+            except Exception as reason:  # its own trouble, not that of those who come after it
                 row["reason"] = said = brief(reason)
             say(f"  round {n + 1}/{rounds}  {entry[0]:<20} {said}")
     result = {"title": section.title, "note": section.note, "columns": section.columns,

@@ -3,17 +3,19 @@
 Each listens on PROXY:PROXY_PORT of its own field and has as many workers as there are cores, unless
 its note says otherwise."""
 
-import os
+import contextlib
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from field import ORIGIN_PORT, PROXY, PROXY_PORT, Field, LoadFailed
-from lab import SERVER, Sluice
+from field import ORIGIN_PORT, PROXY, PROXY_PORT, SPLICE_PORTS, Field, LoadFailed
+from lab import SERVER, Sluice, until
 
 ORIGIN = f"{SERVER}:{ORIGIN_PORT}"
 HERE = f"{PROXY}:{PROXY_PORT}"
+SPLICERS = ("packet", "sockmap")
+MSS = 1460  # all devices have an MTU of 1500
 
 
 class Unavailable(Exception):
@@ -83,8 +85,8 @@ class Contender:
     def url(self, size):
         return f"http://{ORIGIN}/{size}" if self.forwards else f"/{size}"
 
-    def check(self, tunnels):
-        """After a run: was it what it was meant to be?"""
+    def check(self, tunnels, patience_s=0):
+        """After a run with so many tunnels that rested: was it what it was meant to be?"""
 
     def end(self):
         self.field.close()
@@ -100,51 +102,41 @@ class Direct(Contender):
 class SluiceRuns(Contender):
     connects = forwards = True
 
-    def __init__(self, name, splice, hook=None, note=""):
+    def __init__(self, name, engine, hook="auto", note=""):
         super().__init__(name)
-        self.splice, self.hook, self.note = splice, hook, note
+        self.engine, self.hook, self.note = engine, hook, note
         self.xdp = hook == "xdp"
 
     def start(self):
-        if self.hook:
-            self.load_hook()
-        config = {"workers": self.field.threads, "metrics": "127.0.0.1:9145",
-                  "splice": {"engine": self.splice}, **self.options.get("sluice", {})}
-        config.setdefault("limits", {})
+        splice = {"engine": self.engine}
+        if self.engine in ("auto", "packet"):
+            splice |= {"hook": self.hook, "mss": MSS, "ports": SPLICE_PORTS}
+        config = {"workers": self.field.threads, "splice": splice, **self.options.get("sluice", {})}
         self.sluice = Sluice(self.field.net, config, release=True, bpffs=self.field.bpffs,
                              start=False)
         del self.sluice.config["access_log"]
         self.sluice.start()
         self.main = self.sluice.process
-        if self.splice == "packet":
-            self.need_packet_engine()
+        if self.engine in SPLICERS and not (report := self.report())["available"]:
+            raise Unavailable(f"{self.engine} engine: {report['reason']}")
+        self.joined = 0
 
-    def load_hook(self):
-        done = self.field.net.proxy.run(
-            *self.field.bpffs.prefix, binary(), "load", "--hook", self.hook, "--dev", "to-client",
-            "--dev", "to-server", text=True)
-        if done.returncode:
-            raise Unavailable(f"sluice load --hook {self.hook}: {done.stderr.strip()}")
-
-    def need_packet_engine(self):
+    def report(self):
         engines = self.sluice.ask("stats")["stats"]["engines"]
-        for engine in engines:
-            if engine["name"] == "packet" and not engine["available"]:
-                raise Unavailable(f"packet engine: {engine['reason']}")
-        self.joined = self.count_joined()
+        return next(e for e in engines if e["name"] == self.engine)
 
-    def count_joined(self):
-        engines = self.sluice.ask("stats")["stats"]["engines"]
-        return sum(e["joined"] for e in engines if e["name"] == "packet")
-
-    def check(self, tunnels):
-        """With the packet engine every tunnel that rested must have been spliced."""
-        if self.splice != "packet" or not tunnels:
+    def check(self, tunnels, patience_s=0):
+        """The engine that is measured must have taken them all."""
+        if self.engine not in SPLICERS or not tunnels:
             return
-        now = self.count_joined()
-        spliced, self.joined = now - self.joined, now
-        if spliced < tunnels:
-            raise LoadFailed(f"{spliced} of {tunnels} tunnels were spliced")
+        with contextlib.suppress(AssertionError):
+            until(lambda: self.report()["joined"] - self.joined >= tunnels, patience_s)
+        now = self.report()["joined"]
+        taken, self.joined = now - self.joined, now
+        if taken < tunnels:
+            flows = self.sluice.flows()
+            why = {f["reason"] for f in flows if f["engine"] != self.engine}
+            raise LoadFailed(f"{taken} of {tunnels} tunnels were spliced {' '.join(why)}")
 
     def end(self):
         if hasattr(self, "sluice"):
@@ -269,15 +261,12 @@ class Relay(Contender):
                                      log=self.where / "log")
 
 
-def binary():
-    return os.environ.get("SLUICE_RELEASE") or os.environ["SLUICE"]
-
-
 DIRECT = ("routed, no proxy", lambda name: Direct(name))
 SLUICE = {
-    "tc": ("sluice packet, tc", lambda name: SluiceRuns(name, "packet", note="splice: packet")),
+    "tc": ("sluice packet, tc", lambda name: SluiceRuns(name, "packet", "tc", "splice: packet")),
     "xdp": ("sluice packet, xdp", lambda name: SluiceRuns(
         name, "packet", "xdp", note="native XDP; endpoints keep GRO")),
+    "sockmap": ("sluice sockmap", lambda name: SluiceRuns(name, "sockmap", note="splice: sockmap")),
     "auto": ("sluice auto", lambda name: SluiceRuns(name, "auto", note="splice: auto")),
     "copy": ("sluice copy", lambda name: SluiceRuns(name, "copy", note="splice: copy")),
 }

@@ -11,6 +11,7 @@ from lab import SERVER, Bpffs, Topology, until
 
 ORIGIN_PORT = 9000
 PROXY, PROXY_PORT = "10.1.0.1", 3128
+SPLICE_PORTS = "10000-29999"  # of the proxy's host; the kernel gives out others there
 _SYSCTLS = {"net.ipv4.tcp_tw_reuse": 1, "net.ipv4.tcp_max_tw_buckets": 1000000,
             "net.core.somaxconn": 16384, "net.ipv4.tcp_max_syn_backlog": 16384}
 
@@ -28,6 +29,7 @@ class Field:
             for name, value in _SYSCTLS.items():
                 ns.write_sysctl(name, value)
         self.net.proxy.write_sysctl("net.ipv4.ip_forward", int(forward))
+        self.net.proxy.write_sysctl("net.ipv4.ip_local_port_range", "30000 60999")
         self.bpffs = Bpffs()
         self.origin = self.start(self.net.server, tools / "bench-origin", SERVER, ORIGIN_PORT, threads)
         self.wait_for_port(self.net.server, SERVER, ORIGIN_PORT)

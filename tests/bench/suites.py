@@ -97,7 +97,8 @@ def round_trips(connections):
 
 
 def rtt_sections(effort):
-    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
+    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["sockmap"], SLUICE["copy"],
+              PEERS["haproxy"], PEERS["nginx"],
               PEERS["splice"], PEERS["copy"]]
     columns = [("p50", "p50", "us", "less"), ("p99", "p99", "us", "less"),
                ("p999", "p99.9", "us", "less"), ("rate", "round trips", "1/s", "more"),
@@ -188,6 +189,7 @@ def idle(connections, in_tunnel):
             if ready < connections:
                 raise LoadFailed(f"{ready} of {connections} connections are open")
             time.sleep(1 + effort.settle_ms / 1000)
+            contender.check(in_tunnel and connections, patience_s=15)
             got = {"own": (memory_of(contender.pids()) - own) / connections,
                    "kernel": (slab() - kernel) / connections}
         finally:

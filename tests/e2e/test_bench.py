@@ -21,7 +21,7 @@ from lab.sluice import binary  # noqa: E402
 suite = Suite()
 DIRECT = f"{SERVER}:9000"
 THROUGH = f"{PROXY}:{PROXY_PORT}"
-SHORT = ("--seconds", 0.3, "--warm", 50, "--settle", 10)
+SHORT = ("--warm", 50, "--settle", 10)
 
 
 class BenchLab:
@@ -51,30 +51,40 @@ class BenchLab:
         return child
 
 
+def load(field, *arguments, wanted=("done",), **options):
+    """A short run; a longer one where the machine was too busy to get anything done."""
+    for seconds in (0.3, 2, 8):
+        got = field.load(*arguments, "--seconds", seconds, *SHORT, **options)
+        if all(got[key] for key in wanted):
+            break
+    return got
+
+
 def received(net):
     text = net.client.run("cat", "/proc/net/dev").stdout.decode()
     line = next(li for li in text.splitlines() if "to-proxy" in li)
     return int(line.split(":")[1].split()[0])
 
 
-@suite.test()
+@suite.test(timeout=60)
 def bulk_that_is_reported_went_over_the_wire(lab):
     before = received(lab.field.net)
-    got = lab.field.load("bulk", DIRECT, "--connections", 2, *SHORT)
+    got = load(lab.field, "bulk", DIRECT, "--connections", 2, wanted=("bytes",))
     wire = received(lab.field.net) - before
     check(0 < got["bytes"] <= wire, lambda: f"{got} on a wire that saw {wire}")
     equal((got["errors"], got["refused"]), (0, 0), "errors, refused")
 
 
-@suite.test()
+@suite.test(timeout=120)
 def every_kind_of_load_works_directly_and_through_both_relays(lab):
     for how in (None, "splice", "copy"):
         child = how and lab.relay(how)
         to = THROUGH if how else DIRECT
         for kind, more in (("bulk", ()), ("rtt", ("--connections", 3)), ("tunnels", ()),
                            ("http", ("--url", "/16384", "--connections", 2))):
-            got = lab.field.load(kind, to, *more, *SHORT)
-            check(got["bytes" if kind == "bulk" else "done"] > 0, lambda: f"{how} {kind}: {got}")
+            counted = "bytes" if kind == "bulk" else "done"
+            got = load(lab.field, kind, to, *more, wanted=(counted,))
+            check(got[counted] > 0, lambda: f"{how} {kind}: {got}")
             equal(got["errors"], 0, f"{how} {kind}: errors")
             if kind != "bulk":
                 check(0 < got["p50_us"] <= got["p99_us"] <= got["p999_us"], lambda: f"{got}")
@@ -83,12 +93,12 @@ def every_kind_of_load_works_directly_and_through_both_relays(lab):
             child.wait()
 
 
-@suite.test()
+@suite.test(timeout=60)
 def as_many_requests_are_reported_as_sluice_counts(lab):
     sluice = lab.sluice()
     try:
-        got = sluice.field.load("http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 4,
-                                *SHORT, pids=sluice.pids())
+        got = load(sluice.field, "http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 4,
+                   pids=sluice.pids())
         counted = sluice.sluice.stats()["requests_total"]
         check(0 < got["done"] <= counted, lambda: f"{counted} counted, {got}")
         check(len(got["process_s"]) == len(sluice.pids()), lambda: f"{got}")
@@ -96,12 +106,12 @@ def as_many_requests_are_reported_as_sluice_counts(lab):
         sluice.end()
 
 
-@suite.test()
+@suite.test(timeout=60)
 def refusals_are_counted_apart(lab):
     sluice = lab.sluice(sluice={"limits": {"connections": 2}})
     try:
-        got = sluice.field.load("http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 6,
-                                *SHORT)
+        got = load(sluice.field, "http", THROUGH, "--url", f"http://{DIRECT}/12", "--connections", 6,
+                   wanted=("done", "refused"))
         check(got["done"] > 0 and got["refused"] > 0, lambda: f"{got}")
         equal(got["errors"], 0, "errors")
     finally:
@@ -112,7 +122,7 @@ def refusals_are_counted_apart(lab):
 def what_cannot_be_reached_is_an_error_and_no_figure(lab):
     for options in ((f"{SERVER}:9",), (DIRECT, "--ask", "10.2.0.2:9")):
         try:
-            got = lab.field.load("rtt", *options, "--patience", 500, *SHORT)
+            got = lab.field.load("rtt", *options, "--patience", 500, "--seconds", 0.1)
         except LoadFailed:
             continue
         raise AssertionError(f"{options}: {got}")
