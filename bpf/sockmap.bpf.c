@@ -22,10 +22,14 @@
 #include "sockmap_maps.h"
 
 /* Most buffers that may wait in a socket's queue: small ones weigh more than their bytes. */
-#define QUEUE_MAX 64
-/* Most memory of buffers that user space has not read. A sender of tiny segments can reach it, since these
- * weigh 1000 times what the window says. */
-const volatile __u32 sl_receive_max = 1 << 20;
+#define QUEUE_MAX     64
+/* Memory of buffers that user space has not read. Only a sender of tiny segments can get there, since these
+ * weigh up to 1000 times what the window says. From the first on user space is asked to read on though
+ * it can't write. Beyond the second, which takes more than 10,000 segments before user space gets to
+ * run, bytes are dropped, and the pair ends. */
+#define RECEIVE_HEAVY (1 << 18)
+#define HEAVY_FACTOR  8 /* memory for so many times the bytes: other senders are not meant */
+#define RECEIVE_MAX   (1 << 23)
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -74,14 +78,15 @@ SL_INLINE bool peer_has_room(struct sl_sockmap_flow *f, __u32 peer, __u32 len)
 	return room;
 }
 
-SL_INLINE bool is_in_step(const struct sl_sockmap_flow *f)
+/* Bytes that were passed and not relayed yet. */
+SL_INLINE __u64 behind(const struct sl_sockmap_flow *f)
 {
-	return f->passed == *(const volatile __u64 *)&f->relayed;
+	return f->passed - *(const volatile __u64 *)&f->relayed;
 }
 
 SL_INLINE bool redirect(struct __sk_buff *skb, struct sl_sockmap_flow *f, __u32 peer)
 {
-	if (*(volatile __u32 *)&f->mode != SL_SOCKMAP_REDIRECT || !is_in_step(f) ||
+	if (*(volatile __u32 *)&f->mode != SL_SOCKMAP_REDIRECT || behind(f) ||
 	    !peer_has_room(f, peer, skb->len))
 		return false;
 	if (bpf_sk_redirect_map(skb, &sl_sockets, peer, 0) != SK_PASS)
@@ -99,19 +104,23 @@ SL_INLINE void tell(struct sl_sockmap_flow *f, __u32 slot)
 		f->lost_events++;
 }
 
-SL_INLINE bool is_overloaded(struct __sk_buff *skb)
+/* Memory of what waits to be read. */
+SL_INLINE __u32 unread(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *tcp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 
-	return tcp && sock_of(tcp)->sk_backlog.rmem_alloc.counter > sl_receive_max;
+	return tcp ? sock_of(tcp)->sk_backlog.rmem_alloc.counter : 0;
 }
 
 SL_INLINE int pass(struct __sk_buff *skb, struct sl_sockmap_flow *f, __u32 slot)
 {
+	__u32 memory = unread(skb);
+	bool was_heavy = f->heavy;
 	__u64 before;
 
-	if (is_overloaded(skb)) {
+	f->heavy = memory > RECEIVE_HEAVY && memory / HEAVY_FACTOR > behind(f);
+	if (memory > RECEIVE_MAX) {
 		f->overflow = 1;
 		tell(f, slot);
 		return SK_DROP;
@@ -120,7 +129,7 @@ SL_INLINE int pass(struct __sk_buff *skb, struct sl_sockmap_flow *f, __u32 slot)
 	/* First the count, then the look at what is relayed; user space does it the other way round.
 	 * So at least one of both sees the other's step, and no passed byte is forgotten. */
 	before = __sync_fetch_and_add(&f->passed, skb->len);
-	if (before == *(volatile __u64 *)&f->relayed)
+	if (before == *(volatile __u64 *)&f->relayed || (f->heavy && !was_heavy))
 		tell(f, slot);
 	return SK_PASS;
 }

@@ -28,7 +28,8 @@ struct sl_sockmap_flow {
 	__u32 base;	  /* the peer's write_seq minus redirected, when nothing was on its way */
 	__u8 rebase;	  /* base is to be taken anew */
 	__u8 overflow;	  /* bytes were dropped to keep a bound: the pair has failed */
-	__u8 reserved_program[2];
+	__u8 heavy;	  /* what waits to be read takes much memory */
+	__u8 reserved_program;
 	__u64 lost_events; /* the ring buffer was full */
 	__u64 reserved_program2[2];
 	/* The engine's. */
@@ -39,7 +40,7 @@ struct sl_sockmap_flow {
 };
 
 /* Record of the ring buffer `sl_passes`: the flow was in step (passed == relayed) and is not any more, or
- * it has overflown. */
+ * it has become heavy or overflown. */
 struct sl_sockmap_event {
 	__u32 slot;
 	__u32 cookie; /* low half: an event may be about a socket that was in the slot before */

@@ -37,6 +37,8 @@ static void detach(struct sl_sockmap_member *m)
 
 	sl_loop_cancel(&m->more);
 	sl_loop_disarm(e->base.options.loop, &m->retry);
+	for (int side = 0; side < 2; side++)
+		sl_sockmap_spill_free(&m->half[side]);
 	p->engine = NULL;
 	p->carried = NULL;
 	e->totals.active--;

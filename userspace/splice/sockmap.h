@@ -4,7 +4,7 @@
 
 /* The parts of the sockmap engine (sockmap.c), not for others: sockmap_maps.c is the kernel's side,
  * sockmap_socket.c reads and sets sockets, sockmap_join.c puts pairs in, sockmap_relay.c carries what the
- * kernel passes, and FIN, sockmap_test.c is the self-test. */
+ * kernel passes, and FIN, sockmap_spill.c relieves it, sockmap_test.c is the self-test. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -76,6 +76,13 @@ struct sl_sockmap_engine {
 	struct sl_engine_totals totals;
 };
 
+/* Bytes of a stalled direction that would take too much of the kernel's memory. */
+struct sl_sockmap_spill {
+	char *data; /* NULL: there are none */
+	uint32_t start, end;
+	int window_clamp; /* of the socket, before */
+};
+
 /* The direction away from one side. */
 struct sl_sockmap_half {
 	struct sl_sockmap_flow *flow;
@@ -84,10 +91,11 @@ struct sl_sockmap_half {
 	uint64_t given;	 /* bytes that user space has written to the side, ever, up to a constant */
 	uint64_t origin; /* bytes of the direction before the kernel took part */
 	uint64_t counted; /* flow->messages that are counted */
-	bool ended;	  /* the side sent FIN */
-	bool passed_on;	  /* and the other side has been told */
-	bool settled;	  /* all redirected bytes are written: user space may write */
-	bool blocked;	  /* the other side takes no more: wait for an event */
+	struct sl_sockmap_spill spill;
+	bool ended;	/* the side sent FIN */
+	bool passed_on; /* and the other side has been told */
+	bool settled;	/* all redirected bytes are written: user space may write */
+	bool blocked;	/* the other side takes no more: wait for an event */
 };
 
 /* A pair whose sockets are in the map. Stays until they are closed, even if the pair is parted. */
@@ -131,6 +139,16 @@ enum sl_sockmap_outcome sl_sockmap_relay(struct sl_sockmap_member *m, enum sl_si
 /* All that arrived from there is relayed, and the kernel has nothing of it. 0, -EAGAIN or -errno. */
 int sl_sockmap_settle(struct sl_sockmap_member *m, enum sl_side from);
 bool sl_sockmap_in_step(const struct sl_sockmap_half *h);
+
+/* --- sockmap_spill.c --- */
+
+/* Reads what the kernel holds of a direction that can't be written, into a buffer that is made for it, and
+ * closes the socket's window as far as possible. Nothing happens if there is no memory. */
+void sl_sockmap_spill(struct sl_sockmap_half *h, struct sl_stream *s);
+/* n bytes were written. */
+void sl_sockmap_spill_consume(struct sl_sockmap_half *h, uint32_t n);
+/* Forgets all; the window may open again. */
+void sl_sockmap_spill_free(struct sl_sockmap_half *h);
 
 /* --- sockmap_test.c --- */
 

@@ -58,13 +58,34 @@ static void note_relayed(struct sl_sockmap_half *h, uint64_t n)
 	__atomic_store_n(&h->flow->relayed, relayed, __ATOMIC_SEQ_CST);
 }
 
-static enum sl_sockmap_outcome write_pending(struct sl_sockmap_member *m, enum sl_side from)
+static struct iovec next_held(struct sl_sockmap_member *m, enum sl_side from)
+{
+	const struct sl_sockmap_spill *spill = &m->half[from].spill;
+	struct sl_buf *b = m->pair->pending[from];
+
+	if (b)
+		return (struct iovec){sl_buf_head(b), sl_buf_len(b)};
+	return (struct iovec){spill->data + spill->start, spill->end - spill->start};
+}
+
+static void consume_held(struct sl_sockmap_member *m, enum sl_side from, uint32_t n)
 {
 	struct sl_pair *p = m->pair;
-	struct sl_sockmap_half *h = &m->half[from], *other = &m->half[sl_other_side(from)];
-	struct sl_stream *to = p->stream[sl_other_side(from)];
-	struct sl_buf *b = p->pending[from];
-	struct iovec iov = {sl_buf_head(b), sl_buf_len(b)};
+
+	if (!p->pending[from]) {
+		sl_sockmap_spill_consume(&m->half[from], n);
+		return;
+	}
+	sl_buf_consume(p->pending[from], n);
+	if (!sl_buf_len(p->pending[from]))
+		p->pending[from] = sl_buf_put(m->engine->base.options.buffers, p->pending[from]);
+}
+
+static enum sl_sockmap_outcome write_held(struct sl_sockmap_member *m, enum sl_side from)
+{
+	struct sl_stream *to = m->pair->stream[sl_other_side(from)];
+	struct sl_sockmap_half *h = &m->half[from];
+	struct iovec iov = next_held(m, from);
 	ssize_t n;
 
 	if (h->blocked)
@@ -77,10 +98,8 @@ static enum sl_sockmap_outcome write_pending(struct sl_sockmap_member *m, enum s
 	}
 	if (n < 0)
 		return SL_SOCKMAP_TARGET_RESET;
-	other->given += (uint64_t)n;
-	sl_buf_consume(b, (uint32_t)n);
-	if (!sl_buf_len(b))
-		p->pending[from] = sl_buf_put(m->engine->base.options.buffers, b);
+	m->half[sl_other_side(from)].given += (uint64_t)n;
+	consume_held(m, from, (uint32_t)n);
 	note_relayed(h, (uint64_t)n);
 	return SL_SOCKMAP_BUSY;
 }
@@ -111,18 +130,19 @@ static enum sl_sockmap_outcome read_passed(struct sl_sockmap_member *m, enum sl_
 static enum sl_sockmap_outcome relay_once(struct sl_sockmap_member *m, enum sl_side from)
 {
 	struct sl_sockmap_half *h = &m->half[from];
+	bool holds = m->pair->pending[from] || h->spill.data;
 	int r;
 
 	if (h->flow->overflow)
 		return SL_SOCKMAP_OVERFLOW;
-	if (!m->pair->pending[from] && sl_sockmap_in_step(h))
+	if (!holds && sl_sockmap_in_step(h))
 		return SL_SOCKMAP_IDLE;
 	if (!h->settled) {
 		r = sl_sockmap_settle(m, from);
 		if (r)
 			return r == -EAGAIN ? SL_SOCKMAP_LATER : SL_SOCKMAP_TARGET_RESET;
 	}
-	return m->pair->pending[from] ? write_pending(m, from) : read_passed(m, from);
+	return holds ? write_held(m, from) : read_passed(m, from);
 }
 
 static enum sl_sockmap_outcome pass_end_on(struct sl_sockmap_member *m, enum sl_side from)
@@ -155,5 +175,7 @@ enum sl_sockmap_outcome sl_sockmap_relay(struct sl_sockmap_member *m, enum sl_si
 
 	for (int i = 0; i < MOVES_PER_TURN && o == SL_SOCKMAP_BUSY; i++)
 		o = relay_once(m, from);
+	if ((o == SL_SOCKMAP_WAITING || o == SL_SOCKMAP_LATER) && m->half[from].flow->heavy)
+		sl_sockmap_spill(&m->half[from], m->pair->stream[from]);
 	return o == SL_SOCKMAP_IDLE ? pass_end_on(m, from) : o;
 }
