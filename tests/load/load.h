@@ -130,6 +130,7 @@ struct environment {
 	struct mix mix;
 	uint64_t seed;
 	uint32_t patience_ms; /* for one step of a tunnel */
+	uint32_t first_port;  /* servers listen from there on, a port for each slot; 0: anywhere */
 };
 
 struct tunnel {
@@ -137,6 +138,7 @@ struct tunnel {
 	struct plan plan;
 	enum state state;
 	uint32_t number;
+	uint32_t slot; /* among those that run at once */
 	uint32_t round;
 	int listener;
 	struct end end[2];
@@ -153,8 +155,8 @@ struct tunnel {
 	const char *failure; /* static; NULL: all is well */
 };
 
-/* Opens both ends. 0 or -errno. */
-int tunnel_start(struct tunnel *t, const struct environment *env, uint32_t number, uint64_t now_us);
+/* Opens both ends; number and slot are set. 0 or -errno. */
+int tunnel_start(struct tunnel *t, const struct environment *env, uint64_t now_us);
 bool tunnel_is_due(const struct tunnel *t, uint64_t now_us);
 /* Something happened to a descriptor, or it is due. */
 void tunnel_step(struct tunnel *t, uint64_t now_us);

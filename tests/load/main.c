@@ -60,6 +60,7 @@ enum {
 	OPTION_TUNNELS,
 	OPTION_FIRST,
 	OPTION_CONCURRENCY,
+	OPTION_FIRST_PORT,
 	OPTION_SEED,
 	OPTION_BYTES,
 	OPTION_PATIENCE,
@@ -78,6 +79,7 @@ static const struct option long_options[] = {
 	{"tunnels", required_argument, NULL, OPTION_TUNNELS},
 	{"first", required_argument, NULL, OPTION_FIRST},
 	{"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
+	{"first-port", required_argument, NULL, OPTION_FIRST_PORT},
 	{"seed", required_argument, NULL, OPTION_SEED},
 	{"bytes", required_argument, NULL, OPTION_BYTES},
 	{"patience", required_argument, NULL, OPTION_PATIENCE},
@@ -154,6 +156,8 @@ static uint32_t *number_of(struct run *r, int option)
 		return &r->options.first;
 	case OPTION_CONCURRENCY:
 		return &r->options.concurrency;
+	case OPTION_FIRST_PORT:
+		return &r->env.first_port;
 	case OPTION_BYTES:
 		return &r->env.mix.bytes_max;
 	case OPTION_PATIENCE:
@@ -269,7 +273,11 @@ static void end(struct run *r, uint32_t i)
 static void begin(struct run *r, uint32_t i)
 {
 	struct tunnel *t = &r->slot[i];
-	int error = tunnel_start(t, &r->env, r->options.first + r->started++, now_us());
+	int error;
+
+	t->number = r->options.first + r->started++;
+	t->slot = i;
+	error = tunnel_start(t, &r->env, now_us());
 
 	r->used[i] = true;
 	forget_resets(r, t);

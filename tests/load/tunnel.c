@@ -75,12 +75,14 @@ static uint16_t port_of(int fd)
 /* A port of its own tells which tunnel a connection belongs to. */
 static int open_server(struct tunnel *t)
 {
-	const struct sockaddr_storage *a = &t->env->server;
+	struct sockaddr_storage a = t->env->server;
 
-	t->listener = new_socket(t, SERVER, a);
+	if (t->env->first_port)
+		((struct sockaddr_in *)&a)->sin_port = htons(t->env->first_port + t->slot);
+	t->listener = new_socket(t, SERVER, &a);
 	if (t->listener < 0)
 		return t->listener;
-	if (bind(t->listener, (const struct sockaddr *)a, length(a)) || listen(t->listener, 4))
+	if (bind(t->listener, (struct sockaddr *)&a, length(&a)) || listen(t->listener, 4))
 		return -errno;
 	t->port[SERVER] = port_of(t->listener);
 	return attend(t, t->listener);
@@ -130,12 +132,16 @@ static void begin_round(struct tunnel *t)
 	}
 }
 
-int tunnel_start(struct tunnel *t, const struct environment *env, uint32_t number, uint64_t now_us)
+int tunnel_start(struct tunnel *t, const struct environment *env, uint64_t now_us)
 {
-	struct random random = {env->seed * 0x100000001b3 + number};
+	struct random random = {env->seed * 0x100000001b3 + t->number};
 	int r;
 
-	*t = (struct tunnel){.env = env, .number = number, .listener = -1, .began_us = now_us};
+	*t = (struct tunnel){.env = env,
+			     .number = t->number,
+			     .slot = t->slot,
+			     .listener = -1,
+			     .began_us = now_us};
 	plan_draw(&t->plan, &env->mix, &random);
 	for (int side = 0; side < 2; side++) {
 		t->end[side].fd = -1;
