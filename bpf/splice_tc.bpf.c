@@ -6,6 +6,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
+#include "errors.h"
 #include "track.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -186,7 +187,7 @@ SL_INLINE int send_on(struct __sk_buff *ctx, const struct sl_packet *p, struct s
 	return send(p, f->to);
 }
 
-/* Any packet. Global, so that it is verified by itself. */
+/* Any packet of TCP, else SL_OTHER. Global, so that it is verified by itself. */
 __attribute__((noinline)) int sl_splice_rare(struct __sk_buff *ctx)
 {
 	struct sl_options options = {0};
@@ -195,7 +196,9 @@ __attribute__((noinline)) int sl_splice_rare(struct __sk_buff *ctx)
 	enum sl_action action;
 	struct sl_found found;
 
-	if (!sl_parse_tc(ctx, &p) || !find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
+	if (!sl_parse_tc(ctx, &p))
+		return SL_OTHER;
+	if (!find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
 		return TC_ACT_UNSPEC;
 	if (!load_options(ctx, &p, &options)) {
 		sl_count(SL_DROP_OPTIONS, p.payload_len);
@@ -209,6 +212,35 @@ __attribute__((noinline)) int sl_splice_rare(struct __sk_buff *ctx)
 	return send_on(ctx, &p, &options, &found);
 }
 
+/* An ICMP error about a packet that was sent on. The rest passes. */
+__attribute__((noinline)) int sl_splice_error(struct __sk_buff *ctx)
+{
+	struct sl_icmp_error e = {0};
+	struct sl_packet p = {0};
+	struct sl_change c = {0};
+	enum sl_action action;
+	struct sl_found found;
+
+	if (!pull_headers(ctx))
+		return TC_ACT_UNSPEC;
+	SL_OPAQUE(ctx);
+	c.data = (void *)(long)ctx->data;
+	c.end = (void *)(long)ctx->data_end;
+	if (!sl_icmp_parse(&p, &e, c.data, c.end, ctx->len))
+		return TC_ACT_UNSPEC;
+	action = sl_judge_error(&p, &e, c.data, c.end, &found);
+	if (action != SL_SEND)
+		return action == SL_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	c.to = found.to;
+	if (!sl_icmp_rewrite(&p, &e, &c) || !sl_rewrite_link(&p, &c, ctx->vlan_present))
+		return TC_ACT_SHOT;
+	bpf_csum_update(ctx, sl_sum_fold32(c.sums.ip));
+	if (ctx->vlan_present && set_outer_tag(ctx, found.to))
+		return TC_ACT_SHOT;
+	sl_count(SL_ICMP, 0);
+	return send(&p, found.to);
+}
+
 /* A plain packet that changes nothing of its pair; else SL_RARE, and nothing was done. */
 __attribute__((noinline)) int sl_splice_plain(struct __sk_buff *ctx)
 {
@@ -219,8 +251,6 @@ __attribute__((noinline)) int sl_splice_plain(struct __sk_buff *ctx)
 	struct sl_packet p;
 
 	parsed = sl_packet_glance(&p, data, end);
-	if (parsed == SL_PARSED_OTHERS && ctx->len > end - data)
-		parsed = SL_PARSED_RARE; /* perhaps its headers are not linear */
 	if (parsed != SL_PARSED_PLAIN)
 		return parsed == SL_PARSED_RARE ? SL_RARE : TC_ACT_UNSPEC;
 	if (!find(ctx, &p, &found))
@@ -232,11 +262,13 @@ __attribute__((noinline)) int sl_splice_plain(struct __sk_buff *ctx)
 	return send_on(ctx, &p, NULL, &found);
 }
 
-/* Two functions and not one, so that they share the 512 bytes of stack and don't add up. */
+/* Several functions and not one, so that they share the 512 bytes of stack and don't add up. */
 SEC("tc")
 int sl_splice_tc(struct __sk_buff *ctx)
 {
 	int verdict = sl_splice_plain(ctx);
 
-	return verdict == SL_RARE ? sl_splice_rare(ctx) : verdict;
+	if (verdict == SL_RARE)
+		verdict = sl_splice_rare(ctx);
+	return verdict == SL_OTHER ? sl_splice_error(ctx) : verdict;
 }

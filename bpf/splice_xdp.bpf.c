@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "errors.h"
 #include "track.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -137,7 +138,7 @@ SL_INLINE int send_on(struct xdp_md *ctx, const struct sl_packet *p, struct sl_o
 	return send(ctx, p, f->to);
 }
 
-/* Any packet. Global, so that it is verified by itself. */
+/* Any packet of TCP, else SL_OTHER. Global, so that it is verified by itself. */
 __attribute__((noinline)) int sl_splice_rare(struct xdp_md *ctx)
 {
 	struct sl_options options = {0};
@@ -146,7 +147,9 @@ __attribute__((noinline)) int sl_splice_rare(struct xdp_md *ctx)
 	enum sl_action action;
 	struct sl_found found;
 
-	if (!sl_parse_xdp(ctx, &p) || !find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
+	if (!sl_parse_xdp(ctx, &p))
+		return SL_OTHER;
+	if (!find(ctx, &p, &found) || !note_arrival(ctx, &p, &arrival))
 		return XDP_PASS;
 	if (!load_options(ctx, &p, &options)) {
 		sl_count(SL_DROP_OPTIONS, p.payload_len);
@@ -158,6 +161,28 @@ __attribute__((noinline)) int sl_splice_rare(struct xdp_md *ctx)
 	if (action != SL_SEND)
 		return action == SL_DROP ? XDP_DROP : XDP_PASS;
 	return send_on(ctx, &p, &options, &found);
+}
+
+/* An ICMP error about a packet that was sent on. The rest passes. */
+__attribute__((noinline)) int sl_splice_error(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct sl_change c = {.data = data, .end = end};
+	struct sl_icmp_error e = {0};
+	struct sl_packet p = {0};
+	enum sl_action action;
+	struct sl_found found;
+
+	if (!sl_icmp_parse(&p, &e, data, end, bpf_xdp_get_buff_len(ctx)))
+		return XDP_PASS;
+	action = sl_judge_error(&p, &e, data, end, &found);
+	if (action != SL_SEND)
+		return action == SL_DROP ? XDP_DROP : XDP_PASS;
+	c.to = found.to;
+	if (!sl_icmp_rewrite(&p, &e, &c) || !sl_rewrite_link(&p, &c, 0))
+		return XDP_DROP;
+	sl_count(SL_ICMP, 0);
+	return send(ctx, &p, found.to);
 }
 
 /* A plain packet that changes nothing of its pair; else SL_RARE, and nothing was done. */
@@ -181,11 +206,13 @@ __attribute__((noinline)) int sl_splice_plain(struct xdp_md *ctx)
 	return send_on(ctx, &p, NULL, &found);
 }
 
-/* Two functions and not one, so that they share the 512 bytes of stack and don't add up. */
+/* Several functions and not one, so that they share the 512 bytes of stack and don't add up. */
 SEC("xdp.frags")
 int sl_splice_xdp(struct xdp_md *ctx)
 {
 	int verdict = sl_splice_plain(ctx);
 
-	return verdict == SL_RARE ? sl_splice_rare(ctx) : verdict;
+	if (verdict == SL_RARE)
+		verdict = sl_splice_rare(ctx);
+	return verdict == SL_OTHER ? sl_splice_error(ctx) : verdict;
 }

@@ -16,7 +16,9 @@ enum sl_action {
 	SL_SEND, /* rewrite it and send it on */
 };
 
-#define SL_RARE (-2) /* beside a hook's verdicts: a packet for sl_splice_rare() */
+/* Beside a hook's verdicts: not plain, not TCP. The next function is to look at it. */
+#define SL_RARE	 (-2)
+#define SL_OTHER (-3)
 
 /* What a hook knows of a packet beside its bytes. */
 struct sl_arrival {
@@ -116,11 +118,10 @@ SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *da
 	return bpf_map_lookup_elem(&flows6, &key.ip6);
 }
 
-/* False: not ours. A flow whose slot has a new owner counts as stale. */
-SL_INLINE int sl_find(const struct sl_packet *p, const void *data, const void *end,
-		      struct sl_found *ret)
+/* The pair of a flow, which may be NULL. False: not ours. A flow whose slot has a new owner counts as
+ * stale. */
+SL_INLINE int sl_found_of(const struct sl_flow *flow, struct sl_found *ret)
 {
-	struct sl_flow *flow = sl_find_flow(p, data, end);
 	struct sl_flow_pair *pair;
 	__u32 id;
 
@@ -139,6 +140,12 @@ SL_INLINE int sl_find(const struct sl_packet *p, const void *data, const void *e
 	ret->from = ret->leg ? &pair->leg[1] : &pair->leg[0];
 	ret->to = ret->leg ? &pair->leg[0] : &pair->leg[1];
 	return 1;
+}
+
+SL_INLINE int sl_find(const struct sl_packet *p, const void *data, const void *end,
+		      struct sl_found *ret)
+{
+	return sl_found_of(sl_find_flow(p, data, end), ret);
 }
 
 #endif

@@ -164,7 +164,9 @@ struct sl_flow_pair {
 	X(FAILED, "spliced pairs given up; both ends are reset")                          \
 	X(EVENTS_LOST, "events that found the ring buffer full")                          \
 	X(PASS_TAGS, "passed, its VLAN tags are not its leg's: for the device above")     \
-	X(MOVED, "peers whose packets came by another router or device")
+	X(MOVED, "peers whose packets came by another router or device")                  \
+	X(ICMP, "ICMP errors about spliced packets, translated and sent on")              \
+	X(DROP_ICMP, "dropped, an ICMP error about what is not in flight")
 
 enum sl_reason {
 #define X(name, text) SL_##name,

@@ -28,7 +28,8 @@
 #define SL_PROTO_ICMP	1
 #define SL_PROTO_TCP	6
 #define SL_PROTO_ICMP6	58
-#define SL_IP4_FRAGMENT 0x3fff	   /* more fragments, or an offset */
+#define SL_IP4_FRAGMENT 0x3fff /* more fragments, or an offset */
+#define SL_IP4_OFFSET	0x1fff
 #define SL_TS_LAYOUT	0x0101080a /* NOP NOP TIMESTAMPS(10) */
 #define SL_SACK_LAYOUT	0x01010500 /* NOP NOP SACK(len) */
 #define SL_NOP_LAYOUT	0x01010101
@@ -254,15 +255,17 @@ SL_INLINE enum sl_parsed sl_glance_other(__u8 protocol)
 								       : SL_PARSED_OTHERS;
 }
 
-/* First look, enough to find the pair: *p tells where a plain packet's headers begin. */
+/* First look, enough to find the pair: *p tells where a plain packet's headers begin. A cut-off one is
+ * rare: there may be more of it than the program was shown. */
 SL_INLINE enum sl_parsed sl_packet_glance(struct sl_packet *p, const void *data, const void *end)
 {
 	const struct iphdr *ip4 = (const void *)((const struct ethhdr *)data + 1);
 	const struct ipv6hdr *ip6 = (const void *)ip4;
+	const struct tcphdr *tcp;
 	__be16 type;
 
 	if ((const void *)(ip4 + 1) > end)
-		return SL_PARSED_OTHERS;
+		return SL_PARSED_RARE;
 	type = sl_ether_type(data);
 	p->tags = p->tagging = 0;
 	p->tag[0] = p->tag[1] = 0;
@@ -270,17 +273,21 @@ SL_INLINE enum sl_parsed sl_packet_glance(struct sl_packet *p, const void *data,
 	if (type == sl_hton16(ETH_P_IP)) {
 		if (ip4->protocol != SL_PROTO_TCP)
 			return sl_glance_other(ip4->protocol);
+		if (ip4->ihl != 5)
+			return SL_PARSED_RARE;
 		p->version = 4;
 		p->l4_at = sizeof(struct ethhdr) + sizeof(*ip4);
-		return ip4->ihl == 5 ? SL_PARSED_PLAIN : SL_PARSED_RARE;
-	}
-	if (type == sl_hton16(ETH_P_IPV6)) {
+		tcp = (const void *)(ip4 + 1);
+	} else if (type == sl_hton16(ETH_P_IPV6)) {
+		if (ip6->nexthdr != SL_PROTO_TCP)
+			return sl_glance_other(ip6->nexthdr);
 		p->version = 6;
 		p->l4_at = sizeof(struct ethhdr) + sizeof(*ip6);
-		return ip6->nexthdr == SL_PROTO_TCP ? SL_PARSED_PLAIN
-						    : sl_glance_other(ip6->nexthdr);
+		tcp = (const void *)(ip6 + 1);
+	} else {
+		return sl_is_vlan(type) ? SL_PARSED_RARE : SL_PARSED_OTHERS;
 	}
-	return sl_is_vlan(type) ? SL_PARSED_RARE : SL_PARSED_OTHERS;
+	return (const void *)(tcp + 1) > end ? SL_PARSED_RARE : SL_PARSED_PLAIN;
 }
 
 /* Second look at a packet that seemed plain: as sl_packet_parse(), and its options are FAST or none. */

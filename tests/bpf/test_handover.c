@@ -299,6 +299,30 @@ static void fins_both_ways_close_the_pair(void **state)
 	assert_int_equal(pair.generation, generation);
 }
 
+static void fins_that_cross_close_the_pair(void **state)
+{
+	struct frame client, server;
+
+	splice(0);
+	client = segment(CLIENT, FRAME_ACK | FRAME_FIN, 0);
+	server = segment(SERVER, FRAME_ACK | FRAME_FIN, 0);
+	assert_sent(&client, CLIENT);
+	assert_sent(&server, SERVER);
+	assert_sent(&client, CLIENT); /* again */
+	assert_state(SL_FLOW_ACTIVE);
+	client = segment(CLIENT, FRAME_ACK, 0);
+	client.seq++;
+	client.ack++;
+	assert_sent(&client, CLIENT);
+	assert_no_event();
+	server = segment(SERVER, FRAME_ACK, 0);
+	server.seq++;
+	server.ack++;
+	assert_sent(&server, SERVER);
+	assert_event(SL_EVENT_CLOSED, SERVER);
+	assert_state(SL_FLOW_CLOSED);
+}
+
 static void an_rst_closes_only_where_its_receiver_believes_it(void **state)
 {
 	uint64_t inexact = harness_count(&h, SL_RST_INEXACT);
@@ -467,6 +491,7 @@ int main(void)
 		BOTH(a_blind_rst_does_not_keep_a_pair_from_being_spliced),
 		BOTH(what_cannot_be_translated_is_refused_with_its_reason),
 		BOTH(fins_both_ways_close_the_pair),
+		BOTH(fins_that_cross_close_the_pair),
 		BOTH(an_rst_closes_only_where_its_receiver_believes_it),
 		BOTH(a_lingering_pair_leaves_old_acks_to_the_socket),
 		BOTH(a_closed_pair_gives_its_addresses_to_a_new_syn),

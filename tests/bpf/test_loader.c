@@ -300,6 +300,38 @@ static void unloading_leaves_nothing(void **state)
 	assert_int_equal(sl_pins_status(h.folder, &s), -ENOENT);
 }
 
+static unsigned long long available_kb(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long long kb = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* As far as a kernel tells what hash tables take (Linux 6.4). */
+static void a_million_pairs_can_be_loaded(void **state)
+{
+	struct sl_pins_status s;
+	char folder[80];
+
+	if (available_kb() < 2 << 20)
+		skip();
+	snprintf(folder, sizeof(folder), "%s-million", h.folder);
+	assert_int_equal(sl_loader_load(folder, 1000000), 0);
+	assert_int_equal(sl_pins_status(folder, &s), 0);
+	assert_int_equal(sl_loader_unload(folder), 0);
+	print_message("1,000,000 pairs: %llu bytes\n", (unsigned long long)s.memory_bytes);
+	assert_int_equal(s.slots, 1000000);
+	assert_int_equal(s.pairs[SL_FLOW_FREE], 1000000);
+	assert_true(s.memory_bytes < 500u * 1000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +345,7 @@ int main(void)
 		cmocka_unit_test(the_hook_suits_the_device),
 		cmocka_unit_test(a_device_is_looked_at),
 		cmocka_unit_test(the_entry_for_old_kernels_answers_the_same),
+		cmocka_unit_test(a_million_pairs_can_be_loaded),
 		cmocka_unit_test(unloading_leaves_nothing),
 	};
 	int failed;

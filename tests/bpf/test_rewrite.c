@@ -29,6 +29,7 @@ struct row {
 	int options; /* 0: as it is, -1: none */
 	struct frame_option option[4];
 	bool no_sack, no_ecn; /* on the other leg */
+	bool no_window;	      /* the other peer offers none */
 	uint8_t state;	      /* 0: ACTIVE */
 };
 
@@ -52,6 +53,14 @@ static const struct row rows[] = {
 	 .flags = FRAME_ACK | FRAME_ECE},
 	{"ECN marks to a peer that knows none", 0, SENT, SL_SENT, .tos = 3, .no_ecn = true,
 	 .flags = FRAME_ACK | FRAME_ECE | FRAME_CWR},
+	{"a keepalive", 0, SENT, SL_SENT, .seq = -1, .payload = -1, .flags = FRAME_ACK},
+	{"a keepalive with a byte", 1, SENT, SL_SENT, .seq = -1, .payload = 1},
+	{"a probe of a window that is zero", 0, SENT, SL_SENT, .payload = 1, .no_window = true},
+	{"urgent data", 1, SENT, SL_SENT, .flags = FRAME_ACK | FRAME_URG},
+	{"a FIN again, before its ACK", 0, SENT, SL_SENT, .seq = -100,
+	 .flags = FRAME_ACK | FRAME_FIN},
+	{"an RST in the window, but not at its edge", 0, SENT, SL_RST_INEXACT, .seq = 1000,
+	 .flags = FRAME_RST, .payload = -1},
 	{"a retransmission", 0, SENT, SL_SENT, .seq = -1000},
 	{"a SYN in the middle, for its challenge ACK", 0, SENT, SL_SENT, .flags = FRAME_SYN,
 	 .seq = 1 << 30, .payload = -1},
@@ -110,6 +119,8 @@ static void check_row(const struct row *r, int version, int hook)
 		pair.leg[!r->leg].flags &= ~SL_LEG_SACK;
 	if (r->no_ecn)
 		pair.leg[!r->leg].flags &= ~SL_LEG_ECN;
+	if (r->no_window)
+		pair.leg[!r->leg].edge = pair.leg[!r->leg].ack;
 	harness_install(&h, 3, &pair);
 	f = frame_of(r, &pair);
 	out = r->outcome == SENT ? frame_splice(&f, &pair, r->leg) : f;

@@ -23,7 +23,7 @@ static uint32_t get32(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
 }
 
-static uint32_t sum(const uint8_t *p, size_t n, uint32_t s)
+uint32_t frame_sum(const uint8_t *p, size_t n, uint32_t s)
 {
 	for (size_t i = 0; i < n; i++)
 		s += i % 2 ? p[i] : p[i] << 8;
@@ -55,7 +55,7 @@ static uint32_t pseudo_sum(const struct frame *f, size_t len)
 {
 	size_t bytes = f->version == 4 ? 4 : 16;
 
-	return sum(f->src, bytes, sum(f->dst, bytes, 6 + (uint32_t)len));
+	return frame_sum(f->src, bytes, frame_sum(f->dst, bytes, 6 + (uint32_t)len));
 }
 
 static size_t write_tcp(const struct frame *f, uint8_t *out)
@@ -74,7 +74,7 @@ static size_t write_tcp(const struct frame *f, uint8_t *out)
 	put32(out + 16, 0);
 	for (int i = 0; i < f->payload; i++)
 		out[header + i] = i * 7 + 1;
-	put16(out + 16, f->partial ? pseudo : ~sum(out, len, pseudo));
+	put16(out + 16, f->partial ? pseudo : ~frame_sum(out, len, pseudo));
 	return len;
 }
 
@@ -95,7 +95,7 @@ static size_t write_ip4(const struct frame *f, uint8_t *out)
 	put16(out + 10, 0);
 	memcpy(out + 12, f->src, 4);
 	memcpy(out + 16, f->dst, 4);
-	put16(out + 10, ~sum(out, header, 0));
+	put16(out + 10, ~frame_sum(out, header, 0));
 	return len;
 }
 

@@ -21,6 +21,7 @@
 #define FRAME_RST 0x04
 #define FRAME_PSH 0x08
 #define FRAME_ACK 0x10
+#define FRAME_URG 0x20
 #define FRAME_ECE 0x40
 #define FRAME_CWR 0x80
 
@@ -56,6 +57,9 @@ size_t frame_write(const struct frame *f, uint8_t *out);
 
 /* f as it has to leave to the peer of the leg that is not `from`. */
 struct frame frame_splice(const struct frame *f, const struct sl_flow_pair *pair, int from);
+
+/* The Internet sum of n bytes and s, folded and not complemented. */
+uint32_t frame_sum(const uint8_t *p, size_t n, uint32_t s);
 
 struct frame_option frame_timestamps(uint32_t tsval, uint32_t tsecr);
 struct frame_option frame_sack(int blocks, const uint32_t *edges);
