@@ -423,6 +423,8 @@ static void handovers_leave_no_trace_in_the_endpoints(void **state)
 	int pairs = size ? atoi(size) : PAIRS;
 	long before = anomalies();
 
+	if (is_slow())
+		skip(); /* it is about moments of milliseconds */
 	for (int i = 0; i < pairs; i++) {
 		struct live l;
 
@@ -440,8 +442,7 @@ static void handovers_leave_no_trace_in_the_endpoints(void **state)
 		harness_control(&h, SL_CONTROL_RELEASE, SLOT, &l.pair, 0, NULL);
 	}
 	poll(NULL, 0, 2 * RTO_MS);
-	if (!is_slow())
-		assert_int_equal(anomalies() - before, 0);
+	assert_int_equal(anomalies() - before, 0);
 }
 
 static void no_packet_was_dropped_or_failed(void **state)
