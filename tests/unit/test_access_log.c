@@ -24,6 +24,7 @@ static struct sl_access_record record(void)
 		.bytes_in = 5,
 		.bytes_out = 1234,
 		.status = 200,
+		.http = true,
 		.minor = 1,
 		.listener = SL_SLICE("egress"),
 		.method = SL_SLICE("GET"),

@@ -309,9 +309,32 @@ static const struct bad {
 	{"listeners:\n  - name: a\n    mode: forward\n",
 	 "t:2:5: listeners[0]: missing key 'listen'", true},
 	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp}]\n",
-	 "t:1:51: listeners[0].mode: 'tcp' is not available in this version of sluice", true},
+	 "t:1:13: listeners[0]: mode tcp needs an upstream", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: sni}]\n",
+	 "t:1:13: listeners[0]: mode sni needs routes or an upstream", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp, upstream: b, acl: []}]\n",
+	 "t:1:13: listeners[0]: acl and auth are for mode forward", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp, upstream: b, forwarded: "
+	 "both}]\n",
+	 "t:1:13: listeners[0]: mode tcp knows no fields to add to", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp, "
+	 "routes: [{sni: a, upstream: b}]}]\n",
+	 "t:1:65: listeners[0]: mode tcp has one upstream, without conditions", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: sni, "
+	 "routes: [{host: a, upstream: b}]}]\n",
+	 "t:1:65: listeners[0]: mode sni sees nothing but sni", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: http, "
+	 "routes: [{sni: a, upstream: b}]}]\n",
+	 "t:1:66: listeners[0]: sni is for mode sni; here it is host", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: http, "
+	 "routes: [{host: a, sni: a, upstream: b}]}]\n",
+	 "t:1:81: listeners[0].routes[0].sni: expected either host or sni", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp, upstream: b, proxy_from: x}]\n",
+	 "t:1:81: listeners[0].proxy_from: expected an address or a prefix without host bits such "
+	 "as 10.0.0.0/8 or fd00::/8, got 'x'",
+	 true},
 	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: socks}]\n",
-	 "t:1:51: listeners[0].mode: expected one of: forward, http, got 'socks'", true},
+	 "t:1:51: listeners[0].mode: expected one of: forward, http, tcp, sni, got 'socks'", true},
 	{"listeners: [{name: a b, listen: \"0.0.0.0:80\", mode: forward}]\n",
 	 "t:1:20: listeners[0].name: expected a name of letters, digits, '.', '_' and '-', got 'a "
 	 "b'",

@@ -220,7 +220,8 @@ static void format_json(struct line *l, const struct sl_access_record *r)
 	json_string(l, "user", r->user);
 	json_string(l, "method", r->method);
 	json_string(l, "target", r->target);
-	put_fmt(l, ",\"protocol\":\"HTTP/1.%u\"", r->minor);
+	if (r->http)
+		put_fmt(l, ",\"protocol\":\"HTTP/1.%u\"", r->minor);
 	json_number(l, "status", r->status);
 	json_number(l, "bytes_in", r->bytes_in);
 	json_number(l, "bytes_out", r->bytes_out);
@@ -297,7 +298,9 @@ static void format_clf(struct line *l, const struct sl_access_record *r)
 	clf_word(l, r->method);
 	put_str(l, " ");
 	clf_word(l, r->target);
-	put_fmt(l, " HTTP/1.%u\" %u %llu", r->minor, r->status, (unsigned long long)r->bytes_out);
+	if (r->http)
+		put_fmt(l, " HTTP/1.%u", r->minor);
+	put_fmt(l, "\" %u %llu", r->status, (unsigned long long)r->bytes_out);
 	clf_quoted(l, r->referer);
 	clf_quoted(l, r->user_agent);
 	clf_extra(l, r);

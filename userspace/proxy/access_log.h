@@ -32,6 +32,7 @@ struct sl_access_record {
 	struct sl_addr client;
 	struct sl_addr upstream;  /* AF_UNSPEC if none was connected */
 	uint16_t status;	  /* sent to the client; 0 if nothing was */
+	bool http;		  /* else bytes that passed: no protocol is shown */
 	uint8_t minor;		  /* HTTP/1.minor */
 	uint8_t reused;		  /* upstream connection came from the pool */
 	struct sl_slice listener; /* name */

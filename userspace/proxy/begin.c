@@ -277,6 +277,15 @@ static void dial_failed(struct sl_conn *c, const struct sl_dial_done *done)
 			   sl_dial_result_name(done->result));
 }
 
+/* A server that was told of this client must not be shown another one's requests. */
+static bool introduce(struct sl_conn *c)
+{
+	const struct sl_upstream_config *u = c->x->lease.options.upstream->config;
+
+	c->x->upstream_marked |= u->proxy_protocol != SL_PROXY_PROTOCOL_NONE;
+	return sl_preface_send(c, u, c->x->upstream);
+}
+
 void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned events)
 {
 	struct sl_exchange *x = c->x;
@@ -287,7 +296,10 @@ void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned even
 	x->upstream = s;
 	x->up_readable = events & (SL_READABLE | SL_HANGUP | SL_ERROR);
 	x->up_hangup = events & (SL_HANGUP | SL_ERROR);
-	sl_exchange_start(c);
+	if (x->route && !introduce(c))
+		sl_exchange_fail(c, 502, "upstream-closed");
+	else
+		sl_exchange_start(c);
 }
 
 static void dial_done(void *owner, const struct sl_dial_done *done)
@@ -310,7 +322,6 @@ static void prepare_attempt(void *owner, struct sl_connect_options *o)
 
 static void dial(struct sl_conn *c)
 {
-	bool connect = c->x->request.method == SL_METHOD_CONNECT;
 	const struct sl_shared *shared = c->worker->shared;
 	const struct sl_dial_options o = {
 		.transport = c->worker->transport,
@@ -322,7 +333,7 @@ static void dial(struct sl_conn *c)
 		.own = shared->own,
 		.n_own = shared->n_own,
 		.src = c->source,
-		.prepare = connect ? prepare_attempt : NULL,
+		.prepare = sl_exchange_may_tunnel(c->x) ? prepare_attempt : NULL,
 	};
 
 	if (sl_dial_start(&o, dial_done, c, &c->x->dial) < 0)
@@ -346,7 +357,7 @@ static void find_upstream(struct sl_conn *c)
 	const struct sl_pool_key key = {.host = x->host, .port = x->port};
 	struct sl_pooled pooled;
 
-	if (x->route || x->request.method == SL_METHOD_CONNECT ||
+	if (x->route || sl_exchange_may_tunnel(x) ||
 	    !sl_pool_take(&c->worker->pool, &key, admits, c, &pooled)) {
 		sl_exchange_connect(c);
 		return;

@@ -142,6 +142,7 @@ static void free_listener(struct sl_listener_config *l)
 	free(l->name);
 	free(l->auth_basic);
 	sl_acl_free(l->acl);
+	free(l->proxy_from);
 	sl_config_free_routes(l);
 }
 

@@ -77,6 +77,8 @@ struct sl_access_log_config {
 enum sl_listener_mode {
 	SL_MODE_FORWARD, /* clients choose where to go */
 	SL_MODE_HTTP,	 /* routes choose an upstream */
+	SL_MODE_TCP,	 /* bytes pass, to the only upstream */
+	SL_MODE_SNI,	 /* bytes pass, and TLS's server name chooses */
 };
 
 /* A name in the file that stands for an upstream. */
@@ -114,6 +116,7 @@ enum sl_route_action {
 };
 
 struct sl_route_config {
+	bool by_sni;   /* host was given as sni: a TLS server name */
 	char *host;    /* "name" or "*.suffix", lower case, without a final dot; NULL: any */
 	char *path;    /* prefix of whole segments, without a final slash ("" is all); NULL: any */
 	char **method; /* NULL-terminated; NULL: any */
@@ -150,9 +153,11 @@ struct sl_listener_config {
 	enum sl_forwarded forwarded; /* none */
 	bool forwarded_trust; /* keep and append to what the client sent (else replace); false */
 	uint32_t connections; /* 0: the global limit alone */
-	enum sl_splice_choice splice;	/* the global choice unless given */
-	bool request_id;		/* requests without X-Request-ID get one; false */
-	struct sl_route_config *routes; /* of SL_MODE_HTTP: at least one */
+	enum sl_splice_choice splice; /* the global choice unless given */
+	bool request_id;	      /* requests without X-Request-ID get one; false */
+	struct sl_cidr *proxy_from;   /* who sends a PROXY header first */
+	size_t n_proxy_from;
+	struct sl_route_config *routes; /* of all modes but SL_MODE_FORWARD: at least one */
 	size_t n_routes;
 	unsigned line, column; /* where the listener stands in the file */
 };
@@ -166,6 +171,13 @@ struct sl_server_config {
 	uint32_t weight; /* 1..1000, 1 */
 	bool backup;	 /* asked only while no other server is up */
 	unsigned line, column;
+};
+
+/* Whether a server is told by a PROXY header whose connection it is. */
+enum sl_proxy_protocol {
+	SL_PROXY_PROTOCOL_NONE,
+	SL_PROXY_PROTOCOL_V1,
+	SL_PROXY_PROTOCOL_V2,
 };
 
 enum sl_balance {
@@ -215,6 +227,7 @@ struct sl_upstream_config {
 	enum sl_balance balance;
 	enum sl_balance_key key; /* of SL_BALANCE_MAGLEV */
 	char *key_header;	 /* of SL_KEY_HEADER; a request without it goes by its source */
+	enum sl_proxy_protocol proxy_protocol;
 	struct sl_server_config *servers;
 	size_t n_servers;
 	struct sl_upstream_pool_config pool;

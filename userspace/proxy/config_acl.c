@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "proxy/acl.h"
+#include "proxy/config.h"
 
 #define RULES_MAX	 65536
 #define ALTERNATIVES_MAX 65536
@@ -69,6 +70,15 @@ int sl_config_read_ports(struct sl_yaml *y, const yaml_node_t *n, const struct s
 	*(struct sl_port_range *)((char *)object + k->offset) = range;
 	return 0;
 }
+
+const struct sl_yaml_list sl_config_proxy_from = {
+	.item = {.read = read_cidr, .size = sizeof(struct sl_cidr)},
+	.count_offset = offsetof(struct sl_listener_config, n_proxy_from),
+	.counted = true,
+	.single_too = true,
+	.min = 1,
+	.max = ALTERNATIVES_MAX,
+};
 
 static int read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		     void *object)

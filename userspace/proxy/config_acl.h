@@ -13,4 +13,7 @@ int sl_config_read_acl(struct sl_yaml *y, const yaml_node_t *n, const struct sl_
 int sl_config_read_ports(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			 void *object);
 
+/* Prefixes from which connections begin with a PROXY header; of struct sl_listener_config. */
+extern const struct sl_yaml_list sl_config_proxy_from;
+
 #endif

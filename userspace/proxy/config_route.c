@@ -66,6 +66,27 @@ static int read_path(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 	return 0;
 }
 
+static int read_sni(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		    void *object)
+{
+	struct sl_route_config *route = object;
+
+	if (route->host)
+		return sl_yaml_fail(y, n, "expected either host or sni");
+	route->by_sni = true;
+	return sl_yaml_read_host(y, n, k, object);
+}
+
+static int read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		     void *object)
+{
+	const struct sl_route_config *route = object;
+
+	if (route->host)
+		return sl_yaml_fail(y, n, "expected either host or sni");
+	return sl_yaml_read_host(y, n, k, object);
+}
+
 #define READ_ROUTE(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_route_config, field)
 
 static int read_method(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
@@ -172,7 +193,8 @@ static int check_route(struct sl_yaml *y, const yaml_node_t *n, void *object)
 }
 
 static const struct sl_yaml_key route_keys[] = {
-	{READ_ROUTE("host", sl_yaml_read_host, host)},
+	{READ_ROUTE("host", read_host, host)},
+	{READ_ROUTE("sni", read_sni, host)},
 	{READ_ROUTE("path", read_path, path), .min = 1, .max = ROUTE_PATH_MAX},
 	{READ_ROUTE("method", sl_yaml_read_list, method), .list = &method_list},
 	{READ_ROUTE("header", sl_config_read_field_conditions, header)},
@@ -257,6 +279,33 @@ static int check_reachable(struct sl_yaml *y, const struct sl_listener_config *l
 			return sl_yaml_fail_at(y, route->line, route->column,
 					       "the route at line %u takes all that this one would",
 					       l->routes[j].line);
+	return 0;
+}
+
+/* What only HTTP has. */
+static bool needs_http(const struct sl_route_config *r)
+{
+	return r->path || r->method || r->header.n || r->action != SL_ROUTE_UPSTREAM ||
+	       r->rewrite_host || r->rewrite_path || r->request.n_set + r->request.n_add ||
+	       r->request.n_remove || r->response.n_set + r->response.n_add || r->response.n_remove;
+}
+
+int sl_config_check_conditions(struct sl_yaml *y, const struct sl_listener_config *l)
+{
+	for (size_t i = 0; i < l->n_routes; i++) {
+		const struct sl_route_config *route = &l->routes[i];
+		bool by_host = route->host && !route->by_sni;
+		const char *wrong = NULL;
+
+		if (l->mode == SL_MODE_TCP && (route->host || needs_http(route)))
+			wrong = "mode tcp has one upstream, without conditions";
+		else if (l->mode == SL_MODE_SNI && (by_host || needs_http(route)))
+			wrong = "mode sni sees nothing but sni";
+		else if (l->mode == SL_MODE_HTTP && route->by_sni)
+			wrong = "sni is for mode sni; here it is host";
+		if (wrong)
+			return sl_yaml_fail_at(y, route->line, route->column, "%s", wrong);
+	}
 	return 0;
 }
 

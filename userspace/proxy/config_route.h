@@ -15,6 +15,8 @@ int sl_config_read_only_route(struct sl_yaml *y, const yaml_node_t *n, const str
 			      void *object);
 /* When the whole file is read: finds the upstreams that routes name. 0 or -EINVAL. */
 int sl_config_resolve_routes(struct sl_yaml *y, struct sl_config *c);
+/* Conditions of the listener's routes are those of its mode. 0 or -EINVAL. */
+int sl_config_check_conditions(struct sl_yaml *y, const struct sl_listener_config *l);
 void sl_config_free_routes(struct sl_listener_config *l);
 
 #endif

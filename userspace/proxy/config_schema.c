@@ -205,8 +205,8 @@ static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)}
 static const struct sl_yaml_choice listener_modes[] = {
 	{"forward", SL_MODE_FORWARD},
 	{"http", SL_MODE_HTTP},
-	{"tcp", .unavailable = true},
-	{"sni", .unavailable = true},
+	{"tcp", SL_MODE_TCP},
+	{"sni", SL_MODE_SNI},
 	{NULL},
 };
 static const struct sl_yaml_choice forwarded_choices[] = {
@@ -236,6 +236,7 @@ static const struct sl_yaml_key listener_keys[] = {
 	{READ_LISTENER("forwarded", sl_yaml_read_choice, forwarded), .choices = forwarded_choices},
 	{READ_LISTENER("forwarded_trust", sl_yaml_read_bool, forwarded_trust)},
 	{.name = "limits", .read = sl_yaml_read_map, .map = &listener_limits_map},
+	{READ_LISTENER("proxy_from", sl_yaml_read_list, proxy_from), .list = &sl_config_proxy_from},
 	{READ_LISTENER("splice", sl_yaml_read_choice, splice), .choices = splice_choices},
 	{READ_LISTENER("request_id", sl_yaml_read_bool, request_id)},
 	{.name = "routes", .read = sl_config_read_routes},
@@ -245,16 +246,20 @@ static const struct sl_yaml_key listener_keys[] = {
 static int check_listener(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
 	const struct sl_listener_config *l = object;
+	const char *mode = listener_modes[l->mode].name;
 
 	if (l->mode == SL_MODE_FORWARD && l->request_id)
 		return sl_yaml_fail(y, n, "request_id is for mode http");
 	if (l->mode == SL_MODE_FORWARD && l->routes)
 		return sl_yaml_fail(y, n, "mode forward has no routes: its clients choose");
-	if (l->mode == SL_MODE_HTTP && !l->routes)
-		return sl_yaml_fail(y, n, "mode http needs routes or an upstream");
-	if (l->mode == SL_MODE_HTTP && (l->acl || l->auth_basic))
+	if (l->mode != SL_MODE_FORWARD && !l->routes)
+		return sl_yaml_fail(y, n, "mode %s needs %san upstream", mode,
+				    l->mode == SL_MODE_TCP ? "" : "routes or ");
+	if (l->mode != SL_MODE_FORWARD && (l->acl || l->auth_basic))
 		return sl_yaml_fail(y, n, "acl and auth are for mode forward");
-	return 0;
+	if ((l->mode == SL_MODE_TCP || l->mode == SL_MODE_SNI) && l->forwarded)
+		return sl_yaml_fail(y, n, "mode %s knows no fields to add to", mode);
+	return sl_config_check_conditions(y, l);
 }
 
 static const struct sl_yaml_map listener_map = {listener_keys, SL_ARRAY_SIZE(listener_keys),

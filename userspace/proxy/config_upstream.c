@@ -102,6 +102,13 @@ static int read_key(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yam
 	return u->key == SL_KEY_HEADER && !u->key_header ? sl_yaml_no_memory(y) : 0;
 }
 
+static const struct sl_yaml_choice proxy_choices[] = {
+	{"none", SL_PROXY_PROTOCOL_NONE},
+	{"v1", SL_PROXY_PROTOCOL_V1},
+	{"v2", SL_PROXY_PROTOCOL_V2},
+	{NULL},
+};
+
 static const struct sl_yaml_key pool_keys[] = {
 	{READ_UPSTREAM("idle", sl_yaml_read_number, pool.idle), .max = 65536},
 	{READ_UPSTREAM("idle_timeout", sl_yaml_read_duration, pool.idle_timeout_ms), .min = 1,
@@ -159,6 +166,8 @@ static const struct sl_yaml_key upstream_keys[] = {
 	 .required = true},
 	{.name = "pool", .read = sl_yaml_read_map, .map = &pool_map},
 	{.name = "retry", .read = sl_yaml_read_map, .map = &retry_map},
+	{READ_UPSTREAM("proxy_protocol", sl_yaml_read_choice, proxy_protocol),
+	 .choices = proxy_choices},
 };
 static const struct sl_yaml_map upstream_map = {upstream_keys, SL_ARRAY_SIZE(upstream_keys),
 						check_upstream};

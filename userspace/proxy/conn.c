@@ -232,13 +232,22 @@ static void head_began(struct sl_conn *c)
 }
 
 /* Needs no buffer. */
-static void refuse(struct sl_conn *c)
+void sl_conn_dismiss(struct sl_conn *c, struct sl_slice text)
 {
-	struct sl_slice text = sl_reply_refusal();
 	struct iovec iov = {(void *)text.p, text.len};
 
 	c->client->ops->write(c->client, &iov, 1);
 	linger(c, REFUSE_MS);
+}
+
+static void refuse(struct sl_conn *c)
+{
+	enum sl_listener_mode mode = c->listener->config->mode;
+
+	if (mode == SL_MODE_TCP || mode == SL_MODE_SNI)
+		sl_conn_close(c, SL_CLOSE_RESET);
+	else
+		sl_conn_dismiss(c, sl_reply_refusal());
 }
 
 static void refuse_for_memory(struct sl_conn *c)
@@ -285,6 +294,9 @@ static void run_reply(struct sl_conn *c)
 static void run_state(struct sl_conn *c)
 {
 	switch (c->state) {
+	case SL_CONN_PREFACE:
+		sl_preface_run(c);
+		break;
 	case SL_CONN_IDLE:
 	case SL_CONN_HEAD:
 		run_head(c);
@@ -332,6 +344,10 @@ static void time_out(struct sl_timer *t)
 	struct sl_stats *stats = &c->worker->stats;
 
 	switch (c->state) {
+	case SL_CONN_PREFACE:
+		sl_count(stats->timeouts_header_total, 1);
+		sl_conn_close(c, SL_CLOSE_RESET);
+		break;
 	case SL_CONN_IDLE:
 		sl_count(stats->timeouts_idle_total, 1);
 		sl_conn_close(c, SL_CLOSE_GRACEFUL);
@@ -418,12 +434,35 @@ static struct sl_conn *new_conn(struct sl_listener *l, struct sl_stream *s)
 	return c;
 }
 
+static bool admit(struct sl_conn *c)
+{
+	struct sl_worker *w = c->worker;
+	enum sl_limit_verdict v;
+
+	v = sl_limits_admit(w->shared->limits, c->listener->index, &c->source);
+	if (v) {
+		count_refusal(w, v);
+		refuse(c);
+		return false;
+	}
+	c->admitted = true;
+	return true;
+}
+
+bool sl_conn_set_source(struct sl_conn *c, const struct sl_addr *source)
+{
+	sl_limits_release(c->worker->shared->limits, c->listener->index, &c->source);
+	c->admitted = false;
+	c->source = *source;
+	sl_addr_unmap(&c->source);
+	return admit(c);
+}
+
 void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 {
 	struct sl_listener *l = a->owner;
 	struct sl_worker *w = l->worker;
 	struct sl_conn *c = new_conn(l, s);
-	enum sl_limit_verdict v;
 
 	sl_count(w->stats.connections_accepted_total, 1);
 	if (!c) { /* even the room for refusals is taken */
@@ -433,14 +472,9 @@ void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 		return;
 	}
 	sl_count(w->stats.connections_active, 1);
-	v = sl_limits_admit(w->shared->limits, l->index, &c->source);
-	if (v) {
-		count_refusal(w, v);
-		refuse(c);
+	if (!admit(c))
 		return;
-	}
-	c->admitted = true;
-	sl_conn_set_state(c, SL_CONN_IDLE);
+	sl_conn_set_state(c, sl_preface_begin(c) ? SL_CONN_PREFACE : SL_CONN_IDLE);
 	sl_conn_arm(c, w->shared->config->timeouts.header);
 	c->readable = c->writable = true; /* the request has often arrived by now */
 	sl_conn_schedule(c);

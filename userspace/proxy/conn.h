@@ -8,6 +8,8 @@
  * conn.c       the state machine: accept, heads, timeouts, the end
  * begin.c      a parsed request until its upstream is there: refusals, credentials, pool, dial
  * reverse.c    the same for listeners with routes: a route, a lease on a connection of its upstream
+ * preface.c    what comes before: PROXY headers, ClientHellos
+ * passthrough.c  connections that pass as they are
  * exchange.c   a request and its response between client and upstream
  * retry.c      whether a failed request may be sent again
  * exchange_time.c  the clock of an exchange
@@ -19,12 +21,14 @@
 #include <stdint.h>
 
 #include "proxy/auth.h"
+#include "proxy/client_hello.h"
 #include "proxy/dial.h"
 #include "proxy/lease.h"
 #include "proxy/message.h"
 #include "proxy/worker.h"
 
 enum sl_conn_state {
+	SL_CONN_PREFACE,  /* what comes before anything else is being read */
 	SL_CONN_IDLE,	  /* no byte of a request yet; holds nothing */
 	SL_CONN_HEAD,	  /* part of a request head is in `in` */
 	SL_CONN_AUTH,	  /* credentials are being checked */
@@ -57,6 +61,7 @@ struct sl_conn {
 	enum sl_conn_state state;
 	bool readable, writable;
 	bool input_ended;
+	bool proxied;  /* begins with a PROXY header */
 	bool first;    /* no request was read yet */
 	bool admitted; /* counted by the limits */
 	bool closing;  /* ends after this exchange */
@@ -74,8 +79,9 @@ struct sl_exchange {
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
-	bool up_broken; /* a write failed: the end of input proves nothing */
-	bool reused;	/* the upstream connection came from the pool */
+	bool up_broken;	  /* a write failed: the end of input proves nothing */
+	bool passthrough; /* not HTTP: a tunnel from its first byte on */
+	bool reused;	  /* the upstream connection came from the pool */
 	uint8_t retries;
 	uint8_t interims;      /* 1xx responses so far: bounded */
 	bool request_stopped;  /* the upstream takes no more; its response may still come */
@@ -144,6 +150,10 @@ ssize_t sl_conn_read(struct sl_conn *c);
 int sl_conn_flush(struct sl_conn *c);
 /* The exchange is over: logs it, frees it, and goes on with the connection or closes it. */
 void sl_conn_finish_exchange(struct sl_conn *c);
+/* Counts the connection as that source's from now on. False if a limit forbids it: it was refused. */
+bool sl_conn_set_source(struct sl_conn *c, const struct sl_addr *source);
+/* Ends with these bytes and FIN. */
+void sl_conn_dismiss(struct sl_conn *c, struct sl_slice text);
 /* Ends without another byte to the client; how tells what the client sees. */
 void sl_conn_close(struct sl_conn *c, enum sl_close_how how);
 
@@ -193,6 +203,22 @@ void sl_retry_earn(struct sl_conn *c);
 bool sl_exchange_retry(struct sl_conn *c, enum sl_retry_on why);
 /* The same for a response with that status, which was not forwarded. */
 bool sl_exchange_retry_status(struct sl_conn *c, unsigned status);
+/* Whether something has to be read, or decided, before a request. */
+bool sl_preface_begin(struct sl_conn *c);
+void sl_preface_run(struct sl_conn *c);
+/* Tells the server whose connection it is, if it is to be told. False if the server didn't take it. */
+bool sl_preface_send(struct sl_conn *c, const struct sl_upstream_config *u, struct sl_stream *s);
+
+/* Finds the upstream for the name (or none) and connects it. */
+void sl_passthrough_begin(struct sl_conn *c, struct sl_slice name);
+void sl_passthrough_refuse_hello(struct sl_conn *c, enum sl_hello_result r);
+
+/* True if it is, or may become, a tunnel: its upstream connection is a new one, known to the engines. */
+static inline bool sl_exchange_may_tunnel(const struct sl_exchange *x)
+{
+	return x->passthrough || x->request.method == SL_METHOD_CONNECT || x->request.upgrade;
+}
+
 /* Of a listener with routes: takes the Host for the authority where the target has none. */
 void sl_reverse_address(struct sl_conn *c);
 /* Finds x->route. False if the request was refused. */

@@ -48,7 +48,11 @@ void sl_exchange_start(struct sl_conn *c)
 	x->upstream_addr = x->upstream->peer;
 	x->up_writable = true;
 	x->progress_ms = x->window_ms = sl_loop_now_ms(c->worker->loop);
-	if (x->request.method == SL_METHOD_CONNECT) {
+	if (x->passthrough) {
+		x->outcome = SL_OUTCOME_GOOD;
+		sl_conn_set_state(c, SL_CONN_OPENING);
+		sl_conn_arm(c, timeouts->body);
+	} else if (x->request.method == SL_METHOD_CONNECT) {
 		c->out = c->out ? c->out : sl_buf_get(&c->worker->buffers);
 		if (!c->out ||
 		    !sl_buf_append_str(c->out, "HTTP/1.1 200 Connection established\r\n\r\n")) {

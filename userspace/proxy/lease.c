@@ -190,6 +190,13 @@ static uint32_t try_ms(const struct sl_lease *l, size_t others)
 	return (uint32_t)(others ? (left + 1) / 2 : left);
 }
 
+static void prepare_attempt(void *owner, struct sl_connect_options *o)
+{
+	struct sl_lease *l = owner;
+
+	l->options.prepare(l, o);
+}
+
 static int dial(struct sl_lease *l, uint32_t timeout_ms)
 {
 	const struct sl_server_config *s = l->server->config;
@@ -200,6 +207,7 @@ static int dial(struct sl_lease *l, uint32_t timeout_ms)
 		.port = s->port,
 		.timeout_ms = timeout_ms,
 		.trusted = true,
+		.prepare = l->options.prepare ? prepare_attempt : NULL,
 	};
 
 	return sl_dial_start(&o, dial_done, l, &l->dial);

@@ -39,6 +39,8 @@ struct sl_lease_options {
 	bool fresh;    /* a new connection only */
 	/* The lease's last use failed the request: another server if there is one not tried yet. */
 	bool again;
+	/* Called before each attempt to connect, as in struct sl_dial_options. May be NULL. */
+	void (*prepare)(struct sl_lease *l, struct sl_connect_options *o);
 };
 
 struct sl_lease_done {

@@ -40,6 +40,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.upstream = x->upstream_addr,
 		.status = x->status,
 		.minor = x->request.minor,
+		.http = !x->passthrough,
 		.reused = x->reused,
 		.listener = sl_slice_str(c->listener->config->name),
 		.method = x->method,

@@ -93,6 +93,10 @@ void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char 
 {
 	struct sl_worker *w = c->worker;
 
+	if (c->x && c->x->passthrough) { /* it is not HTTP that the client speaks */
+		sl_conn_close(c, SL_CLOSE_RESET);
+		return;
+	}
 	if (hides_next_request(c) || c->x->request.minor == 0)
 		c->closing = true;
 	if (!c->out)

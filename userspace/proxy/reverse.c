@@ -246,16 +246,23 @@ static void lease_done(struct sl_lease *l, const struct sl_lease_done *done)
 	take(sl_container_of(l, struct sl_exchange, lease)->conn, done);
 }
 
+static void prepare_attempt(struct sl_lease *l, struct sl_connect_options *o)
+{
+	sl_tunnel_prepare(sl_container_of(l, struct sl_exchange, lease)->conn, o);
+}
+
 void sl_reverse_connect(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
-	struct sl_upstreams *all = c->worker->shared->upstreams;
+	struct sl_upstream *u = &c->worker->shared->upstreams->upstream[x->route->upstream.index];
+	bool may_tunnel = sl_exchange_may_tunnel(x);
 	const struct sl_lease_options o = {
 		.worker = c->worker,
-		.upstream = &all->upstream[x->route->upstream.index],
+		.upstream = u,
 		.hash = x->key_hash,
-		.fresh = x->retries,
+		.fresh = x->retries || may_tunnel || u->config->proxy_protocol,
 		.again = x->retries,
+		.prepare = may_tunnel ? prepare_attempt : NULL,
 	};
 	struct sl_lease_done done;
 

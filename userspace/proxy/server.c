@@ -345,7 +345,7 @@ static int open_routes(struct server *s)
 	if (!s->shared.routes)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n_listeners && !r; i++)
-		if (c->listeners[i].mode == SL_MODE_HTTP)
+		if (c->listeners[i].mode != SL_MODE_FORWARD)
 			r = sl_routes_new(&c->listeners[i], &s->shared.routes[i]);
 	return r ? r : sl_upstreams_new(c, &s->shared.upstreams);
 }

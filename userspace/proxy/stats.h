@@ -42,6 +42,8 @@
 	X(upstream_retries_denied_total, "Requests not sent again because the budget was used up") \
 	X(upstream_bad_total, "Upstream responses that were malformed or truncated")               \
 	X(tunnels_total, "Tunnels established")                                                    \
+	X(proxy_headers_bad_total, "Connections refused for a malformed PROXY header")             \
+	X(hellos_refused_total, "Connections refused for their ClientHello or its name")           \
 	X(timeouts_header_total, "Request heads that did not arrive in time")                      \
 	X(timeouts_body_total, "Bodies that made no progress in time")                             \
 	X(timeouts_idle_total, "Idle client connections closed")                                   \

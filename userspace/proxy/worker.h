@@ -35,7 +35,7 @@ struct sl_listener {
 	struct sl_worker *worker;
 	struct sl_acceptor *acceptor;	/* NULL when draining */
 	struct sl_auth *auth;		/* shared by the workers; NULL: none */
-	const struct sl_routes *routes; /* the same; NULL: not of SL_MODE_HTTP */
+	const struct sl_routes *routes; /* the same; NULL: of SL_MODE_FORWARD */
 };
 
 /* What all workers use; owned by the server, read-only or with its own locks. */
