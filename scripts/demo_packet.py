@@ -145,6 +145,12 @@ class Stage:
         self.load = self.start("proxychains4", "-q", "-f", chain, "iperf3", "-c", self.server, "-t",
                                PROGRAMS_S, "-b", "1G", "-J")
 
+    def end_programs(self):
+        for program in (self.curl, self.load):
+            program.kill()
+            program.wait()
+        until(lambda: len(self.sluice.flows()) == 1, 10, "the session alone is left")
+
     def start(self, *command):
         log = open(self.where / "log", "ab+")
         process = self.net.client.start(*command, stdin=subprocess.DEVNULL,
@@ -215,11 +221,16 @@ class Stage:
 
     def splice(self):
         self.open_session()
-        self.start_programs()
-        with contextlib.suppress(AssertionError):
-            until(lambda: self.spliced() == FLOWS, 6)
-        if self.spliced() != FLOWS:
-            raise Failed(f"{self.spliced()} of {FLOWS} tunnels are spliced:\n{self.flows()}")
+        for _ in range(3):  # a tunnel that is never quiet, as on a crowded machine, is not spliced
+            self.start_programs()
+            with contextlib.suppress(AssertionError):
+                until(lambda: self.spliced() == FLOWS, 6)
+            if self.spliced() == FLOWS:
+                break
+            say("  · the tunnels were too busy to be spliced: once more")
+            self.end_programs()
+        else:
+            raise Failed("curl's and iperf3's tunnels are not spliced")
         stats = self.sluice.stats()
         now = until(self.descriptors_at_rest, 5, "the sockets are closed")
         show(f"{self.name}: sluice flows", self.flows())
