@@ -43,7 +43,6 @@ struct end {
 	uint64_t sent, got;
 	bool finished, ended;
 	uint64_t write_us, read_us; /* not before */
-	uint64_t progress_us;
 };
 
 struct ends {
@@ -52,6 +51,9 @@ struct ends {
 	struct end *end[ENDS_MAX];
 	unsigned n, started, clients;
 	uint64_t random;
+	/* Of any end: one may wait for a slow one at the other side of its tunnel. What is stuck shows
+	 * when all others have ended. */
+	uint64_t progress_us;
 	uint8_t piece[PIECE];
 };
 
@@ -124,7 +126,6 @@ static void add(struct ends *e, int fd, bool client)
 		.waits_for_end = client ? false : below(e, 4) == 0,
 		.resets = below(e, 25) == 0,
 		.own = {.magic = MAGIC, .seed = below(e, UINT64_MAX), .len = any_size(e)},
-		.progress_us = now_us(),
 	};
 	end->own.reset = end->resets;
 	if (end->writes == DRIBBLE)
@@ -135,6 +136,7 @@ static void add(struct ends *e, int fd, bool client)
 		end->read_us = now_us() + 50000;
 	e->end[e->n++] = end;
 	e->clients += client;
+	e->progress_us = now_us();
 	e->result->planned_resets += end->resets;
 }
 
@@ -214,7 +216,7 @@ static bool read_end(struct ends *e, unsigned i)
 		broken(e, i);
 		return false;
 	}
-	end->progress_us = now_us();
+	e->progress_us = now_us();
 	if (!check(end, e->piece, (size_t)n)) {
 		note(e, end, &e->result->corrupt, "a wrong byte");
 		end_end(e, i);
@@ -267,7 +269,7 @@ static bool write_end(struct ends *e, unsigned i)
 		return false;
 	}
 	end->sent += (uint64_t)n;
-	end->progress_us = now_us();
+	e->progress_us = now_us();
 	return true;
 }
 
@@ -290,7 +292,7 @@ static void judge(struct ends *e, unsigned i)
 		else
 			note(e, end, &e->result->truncated, "an early end");
 		end_end(e, i);
-	} else if (now_us() - end->progress_us > STUCK_S * 1000000ull) {
+	} else if (now_us() - e->progress_us > STUCK_S * 1000000ull) {
 		note(e, end, &e->result->stuck, "no progress");
 		end_end(e, i);
 	}

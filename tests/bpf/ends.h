@@ -25,7 +25,7 @@ struct ends_result {
 	unsigned planned_resets;
 	unsigned truncated;  /* FIN came too early */
 	unsigned corrupt;    /* a byte is not what it should be at its position */
-	unsigned stuck;	     /* no progress for STUCK_S */
+	unsigned stuck;	     /* when nobody made progress any more */
 	unsigned reset;	     /* though nobody had reset it */
 	unsigned unanswered; /* connections that failed */
 	uint64_t bytes;
