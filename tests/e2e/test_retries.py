@@ -32,6 +32,8 @@ UPSTREAMS = [
     {"name": "timeout", "servers": BOTH, "retry": {"on": ["timeout", "closed"]}},
     {"name": "nginx", "servers": [f"{a}:80" for a in NGINX]},
 ]
+for upstream in UPSTREAMS[:-1]:
+    upstream["eject"] = {"failures": 0, "ratio": 0}
 ROUTES = [{"host": f"{u['name']}.test", "upstream": u["name"]} for u in UPSTREAMS]
 
 

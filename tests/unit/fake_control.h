@@ -13,7 +13,7 @@
 
 struct fake_control {
 	int flows;
-	bool ready, drained, drained_now;
+	bool ready, drained, drained_now, server_drained;
 	int reopened;
 };
 
@@ -106,6 +106,29 @@ static inline void fake_reopen_logs(void *owner)
 	((struct fake_control *)owner)->reopened++;
 }
 
+static inline void fake_servers(void *owner,
+				void (*each)(void *arg, const struct sl_server_info *s), void *arg)
+{
+	const struct sl_server_info s = {.upstream = "app",
+					 .server = "10.0.0.1:80",
+					 .state = "ejected",
+					 .why = "connect-refused",
+					 .back_in_ms = 900,
+					 .requests = 7,
+					 .failures = 5};
+
+	each(arg, &s);
+}
+
+static inline int fake_drain_server(void *owner, const char *upstream, const char *server,
+				    bool drained)
+{
+	if (strcmp(upstream, "app") || strcmp(server, "10.0.0.1:80"))
+		return -ENOENT;
+	((struct fake_control *)owner)->server_drained = drained;
+	return 0;
+}
+
 static inline struct sl_control_source fake_source(struct fake_control *fake)
 {
 	return (struct sl_control_source){
@@ -118,6 +141,8 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.engine = fake_engine,
 		.figures = sl_packet_figures, /* of an engine that was not opened */
 		.ready = fake_ready,
+		.servers = fake_servers,
+		.drain_server = fake_drain_server,
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,
 		.reopen_logs = fake_reopen_logs,

@@ -24,7 +24,10 @@ static void routes_and_upstreams_are_read(void **state)
 		"- {name: api, servers: [\"[fd00::1]:81\"], balance: round_robin,\n"
 		"   pool: {idle: 0, idle_timeout: 5s, max: 9, queue: 0, queue_timeout: 1ms,\n"
 		"          requests: 7, age: 0s},\n"
-		"   retry: {on: [closed, timeout, 503], tries: 3, budget: 100}}\n"
+		"   retry: {on: [closed, timeout, 503], tries: 3, budget: 100},\n"
+		"   eject: {failures: 0, ratio: 9, errors: true, time: 1s, max: 2s},\n"
+		"   health: {path: \"/h?x\", host: h, status: 204, interval: 1s, timeout: 2s,\n"
+		"            fall: 4, rise: 5}, slow_start: 3s}\n"
 		"- {name: unused, servers: [\"10.0.0.9:80\"]}\n";
 	struct sl_config_error error;
 	struct sl_config *c;
@@ -54,6 +57,15 @@ static void routes_and_upstreams_are_read(void **state)
 	assert_int_equal(c->upstreams[1].pool.queue_timeout_ms, 1);
 	assert_int_equal(c->upstreams[1].pool.requests, 7);
 	assert_int_equal(c->upstreams[1].pool.age_ms, 0);
+	assert_int_equal(c->upstreams[0].eject.failures, 5);
+	assert_int_equal(c->upstreams[1].eject.ratio, 9);
+	assert_true(c->upstreams[1].eject.errors);
+	assert_false(c->upstreams[0].health.enabled);
+	assert_true(c->upstreams[1].health.enabled);
+	assert_string_equal(c->upstreams[1].health.path, "/h?x");
+	assert_int_equal(c->upstreams[1].health.status, 204);
+	assert_int_equal(c->upstreams[1].health.rise, 5);
+	assert_int_equal(c->upstreams[1].slow_start_ms, 3000);
 	assert_null(c->upstreams[0].retry.on);
 	assert_int_equal(c->upstreams[0].retry.tries, 2);
 	assert_int_equal(c->upstreams[0].retry.budget, 20);

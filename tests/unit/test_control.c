@@ -165,6 +165,16 @@ static void simple_commands_answer_under_their_name(void **state)
 	       "{\"ok\":true,\"version\":\"" SLUICE_VERSION "\"}");
 	expect(f, "{\"command\":\"reopen-logs\"}\r\n", "{\"ok\":true,\"reopen-logs\":true}");
 	assert_int_equal(f->fake.reopened, 1);
+	expect(f,
+	       "{\"command\":\"drain-server\",\"upstream\":\"app\",\"server\":\"10.0.0.1:80\"}\n",
+	       "{\"ok\":true,\"drain-server\":\"drained\"}");
+	assert_true(f->fake.server_drained);
+	expect(f,
+	       "{\"command\":\"enable-server\",\"upstream\":\"app\",\"server\":\"10.0.0.1:80\"}\n",
+	       "{\"ok\":true,\"enable-server\":\"enabled\"}");
+	assert_false(f->fake.server_drained);
+	expect(f, "{\"command\":\"drain-server\",\"upstream\":\"app\",\"server\":\"x\"}\n",
+	       "{\"ok\":false,\"error\":\"there is no such server\"}");
 	expect(f, "{\"command\":\"drain\"}\n", "{\"ok\":true,\"drain\":\"draining\"}");
 	assert_true(f->fake.drained && !f->fake.drained_now);
 	expect(f, "{\"command\":\"drain\",\"now\":true}\n", "{\"ok\":true,\"drain\":\"stopping\"}");

@@ -14,13 +14,16 @@ static const struct {
 	const char *help;
 } commands[] = {
 	{"check", sl_cmd_check, "read a configuration and say what is wrong with it"},
-	{"drain", sl_cmd_drain, "stop accepting, end when the connections have ended"},
+	{"drain", sl_cmd_drain,
+	 "stop accepting, end when the connections have ended; or drain a server"},
+	{"enable", sl_cmd_enable, "send requests to a drained server again"},
 	{"flows", sl_cmd_flows, "show the open pairs, their bytes and engines"},
 	{"load", sl_cmd_load, "load, pin and attach the BPF programs that splice packets"},
 	{"log-level", sl_cmd_log_level, "show or set how much is said on stderr"},
 	{"probe", sl_cmd_probe, "show what this host can do, and what is missing"},
 	{"reopen-logs", sl_cmd_reopen_logs, "open the access log again after a rotation"},
 	{"run", sl_cmd_run, "run the proxy"},
+	{"servers", sl_cmd_servers, "show the upstreams' servers, their state and why"},
 	{"stats", sl_cmd_stats, "show counters, latencies, memory, engines and workers"},
 	{"status", sl_cmd_status, "show what is loaded and attached, and the maps' memory"},
 	{"unload", sl_cmd_unload, "detach and remove the BPF programs and maps"},

@@ -229,3 +229,30 @@ json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max)
 	}
 	return json_pack("{s:i, s:o}", "total", total, "flows", list);
 }
+
+static void append_server(void *arg, const struct sl_server_info *s)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "upstream", text(s->upstream));
+	json_object_set_new(o, "server", text(s->server));
+	json_object_set_new(o, "state", text(s->state));
+	json_object_set_new(o, "why", text(s->why));
+	json_object_set_new(o, "back_in_ms", number(s->back_in_ms));
+	json_object_set_new(o, "weight", number(s->weight));
+	json_object_set_new(o, "backup", json_boolean(s->backup));
+	json_object_set_new(o, "leased", number(s->leased));
+	json_object_set_new(o, "idle", number(s->idle));
+	json_object_set_new(o, "requests", number(s->requests));
+	json_object_set_new(o, "failures", number(s->failures));
+	json_object_set_new(o, "ejections", number(s->ejections));
+	json_array_append_new(arg, o);
+}
+
+json_t *sl_admin_servers(const struct sl_control_source *source)
+{
+	json_t *list = json_array();
+
+	source->servers(source->owner, append_server, list);
+	return list;
+}

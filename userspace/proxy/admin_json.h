@@ -11,6 +11,8 @@
 
 json_t *sl_admin_stats(const struct sl_control_source *source);
 /* At most max pairs; NULL also when the source fails. */
+/* NULL without memory. */
+json_t *sl_admin_servers(const struct sl_control_source *source);
 json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max);
 
 #endif

@@ -222,6 +222,26 @@ struct sl_retry_config {
 	uint32_t budget; /* retries in percent of requests, 0..100, 20 */
 };
 
+/* Servers that fail requests are left out for a time. */
+struct sl_eject_config {
+	uint32_t failures; /* in a row; 0: never; 5 */
+	uint32_t ratio;	   /* percent of requests in ten seconds (at least 20); 0: never; 50 */
+	bool errors;	   /* 5xx are failures, too; false */
+	uint32_t time_ms;  /* the first time; twice as long each time again, 10s */
+	uint32_t max_ms;   /* 5m */
+};
+
+/* Servers are asked whether they are well. */
+struct sl_health_config {
+	bool enabled;
+	char *path;	      /* of a GET; NULL: a connection is enough */
+	char *host;	      /* in its Host; NULL: the server's address */
+	uint16_t status;      /* expected; 0: 200 to 399 */
+	uint32_t interval_ms; /* 2s */
+	uint32_t timeout_ms;  /* 1s */
+	uint32_t fall, rise;  /* answers in a row, 3 and 2 */
+};
+
 struct sl_upstream_config {
 	char *name; /* unique; letters, digits, ._- */
 	enum sl_balance balance;
@@ -232,6 +252,9 @@ struct sl_upstream_config {
 	size_t n_servers;
 	struct sl_upstream_pool_config pool;
 	struct sl_retry_config retry;
+	struct sl_eject_config eject;
+	struct sl_health_config health;
+	uint32_t slow_start_ms; /* a server that came up gets its whole weight after this; 0 */
 	unsigned line, column;
 };
 

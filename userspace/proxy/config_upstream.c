@@ -142,6 +142,64 @@ static const struct sl_yaml_key retry_keys[] = {
 };
 static const struct sl_yaml_map retry_map = {retry_keys, SL_ARRAY_SIZE(retry_keys)};
 
+static const struct sl_yaml_key eject_keys[] = {
+	{READ_UPSTREAM("failures", sl_yaml_read_number, eject.failures), .max = 1000000},
+	{READ_UPSTREAM("ratio", sl_yaml_read_number, eject.ratio), .max = 100},
+	{READ_UPSTREAM("errors", sl_yaml_read_bool, eject.errors)},
+	{READ_UPSTREAM("time", sl_yaml_read_duration, eject.time_ms), .min = 1, .max = DAY_MS},
+	{READ_UPSTREAM("max", sl_yaml_read_duration, eject.max_ms), .min = 1, .max = DAY_MS},
+};
+static const struct sl_yaml_map eject_map = {eject_keys, SL_ARRAY_SIZE(eject_keys)};
+
+static bool is_request_text(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s > '~')
+			return false;
+	return true;
+}
+
+static int read_health_path(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			    void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || *text != '/' || !is_request_text(text))
+		return sl_yaml_expected(y, n, "a path such as /healthz");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+static int read_health_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			    void *object)
+{
+	const char *text = sl_yaml_text(n);
+	struct sl_authority a;
+
+	if (!text || sl_authority_parse(sl_slice_str(text), &a))
+		return sl_yaml_expected(y, n, "a host such as app.internal");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+static const struct sl_yaml_key health_keys[] = {
+	{READ_UPSTREAM("path", read_health_path, health.path), .max = 1024},
+	{READ_UPSTREAM("host", read_health_host, health.host), .max = 261},
+	{READ_UPSTREAM("status", sl_yaml_read_number, health.status), .min = 200, .max = 599},
+	{READ_UPSTREAM("interval", sl_yaml_read_duration, health.interval_ms), .min = 10,
+	 .max = DAY_MS},
+	{READ_UPSTREAM("timeout", sl_yaml_read_duration, health.timeout_ms), .min = 1,
+	 .max = 60000},
+	{READ_UPSTREAM("fall", sl_yaml_read_number, health.fall), .min = 1, .max = 1000},
+	{READ_UPSTREAM("rise", sl_yaml_read_number, health.rise), .min = 1, .max = 1000},
+};
+static const struct sl_yaml_map health_map = {health_keys, SL_ARRAY_SIZE(health_keys)};
+
+static int read_health(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	((struct sl_upstream_config *)object)->health.enabled = true;
+	return sl_yaml_read_map(y, n, k, object);
+}
+
 /* Two servers of one address would be one server that is counted twice. */
 static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
@@ -168,6 +226,9 @@ static const struct sl_yaml_key upstream_keys[] = {
 	{.name = "retry", .read = sl_yaml_read_map, .map = &retry_map},
 	{READ_UPSTREAM("proxy_protocol", sl_yaml_read_choice, proxy_protocol),
 	 .choices = proxy_choices},
+	{.name = "eject", .read = sl_yaml_read_map, .map = &eject_map},
+	{.name = "health", .read = read_health, .map = &health_map},
+	{READ_UPSTREAM("slow_start", sl_yaml_read_duration, slow_start_ms), .max = DAY_MS},
 };
 static const struct sl_yaml_map upstream_map = {upstream_keys, SL_ARRAY_SIZE(upstream_keys),
 						check_upstream};
@@ -185,6 +246,10 @@ static void init_upstream(const yaml_node_t *n, void *element)
 		.age_ms = 3600000,
 	};
 	u->retry = (struct sl_retry_config){.tries = 2, .budget = 20};
+	u->eject = (struct sl_eject_config){
+		.failures = 5, .ratio = 50, .time_ms = 10000, .max_ms = 300000};
+	u->health = (struct sl_health_config){
+		.interval_ms = 2000, .timeout_ms = 1000, .fall = 3, .rise = 2};
 	u->line = (unsigned)n->start_mark.line + 1;
 	u->column = (unsigned)n->start_mark.column + 1;
 }
@@ -220,5 +285,7 @@ void sl_config_free_upstream(struct sl_upstream_config *u)
 	free(u->servers);
 	free(u->retry.on);
 	free(u->key_header);
+	free(u->health.path);
+	free(u->health.host);
 	free(u->name);
 }

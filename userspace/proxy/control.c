@@ -99,6 +99,34 @@ static json_t *run_drain(struct sl_control *c, json_t *request, struct problem *
 	return json_string(now ? "stopping" : "draining");
 }
 
+static json_t *run_servers(struct sl_control *c, json_t *request, struct problem *p)
+{
+	return no_arguments(request, p) ? sl_admin_servers(&c->source) : NULL;
+}
+
+static json_t *set_server(struct sl_control *c, json_t *request, struct problem *p, bool drained)
+{
+	const char *command, *upstream, *server;
+	json_error_t e;
+
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s:s, s:s}", "command", &command,
+			   "upstream", &upstream, "server", &server) < 0)
+		return fail(p, "%s", e.text);
+	if (c->source.drain_server(c->source.owner, upstream, server, drained) < 0)
+		return fail(p, "there is no such server");
+	return json_string(drained ? "drained" : "enabled");
+}
+
+static json_t *run_drain_server(struct sl_control *c, json_t *request, struct problem *p)
+{
+	return set_server(c, request, p, true);
+}
+
+static json_t *run_enable_server(struct sl_control *c, json_t *request, struct problem *p)
+{
+	return set_server(c, request, p, false);
+}
+
 static json_t *run_reopen_logs(struct sl_control *c, json_t *request, struct problem *p)
 {
 	if (!no_arguments(request, p))
@@ -128,9 +156,16 @@ static const struct {
 	/* The payload, or NULL with *p set (left empty: memory or the workers failed). */
 	json_t *(*run)(struct sl_control *c, json_t *request, struct problem *p);
 } commands[] = {
-	{"drain", run_drain},	  {"flows", run_flows}, {"log-level", run_log_level},
-	{"ping", run_ping},	  {"stats", run_stats}, {"reopen-logs", run_reopen_logs},
+	{"drain", run_drain},
+	{"flows", run_flows},
+	{"log-level", run_log_level},
+	{"ping", run_ping},
+	{"stats", run_stats},
+	{"reopen-logs", run_reopen_logs},
 	{"version", run_version},
+	{"servers", run_servers},
+	{"drain-server", run_drain_server},
+	{"enable-server", run_enable_server},
 };
 
 static json_t *run_command(struct sl_control *c, const char *name, json_t *request,

@@ -17,6 +17,7 @@
 #include "proxy/config.h"
 #include "proxy/flows.h"
 #include "proxy/resolve.h"
+#include "proxy/server_info.h"
 #include "proxy/stats.h"
 
 /* Called in the control thread; each may take milliseconds (workers are asked), not more. */
@@ -42,6 +43,11 @@ struct sl_control_source {
 	/* Starts the drain; with now, stops at once. */
 	void (*drain)(void *owner, bool now);
 	void (*reopen_logs)(void *owner);
+	/* Calls each for every server of every upstream. */
+	void (*servers)(void *owner, void (*each)(void *arg, const struct sl_server_info *s),
+			void *arg);
+	/* Takes a server out of service, or puts it in again. -ENOENT: there is none of that name. */
+	int (*drain_server)(void *owner, const char *upstream, const char *server, bool drained);
 };
 
 struct sl_control;

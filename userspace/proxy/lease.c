@@ -43,11 +43,12 @@ static void mark_tried(struct sl_lease *l, const struct sl_server *s)
 static void avoid_tried(struct sl_lease *l, const struct sl_lease *before)
 {
 	const struct sl_upstream *u = l->options.upstream;
+	uint64_t now_ms = sl_loop_now_ms(l->options.worker->loop);
 
 	memcpy(l->tried, before->tried, sizeof(l->tried));
 	mark_tried(l, before->latest);
 	for (size_t i = 0; i < u->n_servers; i++)
-		if (!was_tried(l, i))
+		if (!was_tried(l, i) && sl_server_state(&u->server[i], now_ms) <= SL_SERVER_EJECTED)
 			return;
 	memset(l->tried, 0, sizeof(l->tried));
 }
@@ -66,14 +67,17 @@ struct choice {
 	struct sl_candidate candidate[SL_SERVERS_MAX];
 };
 
-static void add_candidates(const struct sl_lease *l, bool backup, struct choice *c)
+static void add_candidates(const struct sl_lease *l, enum sl_server_state state, bool backup,
+			   struct choice *c)
 {
 	const struct sl_upstream *u = l->options.upstream;
+	uint64_t now_ms = sl_loop_now_ms(l->options.worker->loop);
 
 	for (uint32_t i = 0; i < u->n_servers; i++) {
 		const struct sl_server *s = &u->server[i];
 
-		if (s->config->backup != backup || was_tried(l, i))
+		if (s->config->backup != backup || was_tried(l, i) ||
+		    sl_server_state(s, now_ms) != state)
 			continue;
 		if (!sl_server_has_room(s)) {
 			c->full++;
@@ -81,19 +85,22 @@ static void add_candidates(const struct sl_lease *l, bool backup, struct choice 
 		}
 		c->candidate[c->n++] = (struct sl_candidate){
 			.server = i,
-			.weight = s->config->weight,
+			.weight = sl_server_weight(s, now_ms),
 			.load = __atomic_load_n(&s->leased, __ATOMIC_RELAXED),
 		};
 	}
 }
 
-/* Backup servers only where no other is left: not for those that are merely full. */
+/* Backup servers only where no other is left: not for those that are merely full. Ejected ones only when
+ * those have failed, too: what failed before may be well again. */
 static void find_candidates(const struct sl_lease *l, struct choice *c)
 {
 	c->n = c->full = 0;
-	add_candidates(l, false, c);
+	add_candidates(l, SL_SERVER_UP, false, c);
 	if (!c->n && !c->full)
-		add_candidates(l, true, c);
+		add_candidates(l, SL_SERVER_UP, true, c);
+	if (!c->n && !c->full)
+		add_candidates(l, SL_SERVER_EJECTED, false, c);
 	c->tries = c->n + c->full;
 }
 
@@ -176,6 +183,9 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 		return;
 	}
 	l->failure = result_of(done->result);
+	if (done->result != SL_DIAL_RESOURCES)
+		sl_server_failed(l->server, sl_loop_now_ms(w->loop),
+				 sl_dial_result_name(done->result));
 	let_go(l);
 	if (ask_servers(l, &lease))
 		l->on_done(l, &lease);
@@ -394,6 +404,18 @@ static bool keep(struct sl_lease *l, struct sl_stream *stream)
 	return true;
 }
 
+static void judge(struct sl_lease *l, enum sl_outcome outcome)
+{
+	uint64_t now_ms = sl_loop_now_ms(l->options.worker->loop);
+
+	if (outcome == SL_OUTCOME_BROKEN)
+		sl_server_failed(l->server, now_ms, "no whole response");
+	else if (outcome == SL_OUTCOME_SERVER_ERROR && l->server->upstream->config->eject.errors)
+		sl_server_failed(l->server, now_ms, "responses of 5xx");
+	else if (outcome != SL_OUTCOME_UNKNOWN)
+		sl_server_succeeded(l->server);
+}
+
 void sl_lease_end(struct sl_lease *l, struct sl_stream *idle, enum sl_outcome outcome)
 {
 	if (l->waiting) {
@@ -404,6 +426,7 @@ void sl_lease_end(struct sl_lease *l, struct sl_stream *idle, enum sl_outcome ou
 	if (!l->server)
 		return;
 	sl_dial_cancel(SL_TAKE_PTR(l->dial));
+	judge(l, outcome);
 	if (!idle || !keep(l, idle))
 		let_go(l);
 }

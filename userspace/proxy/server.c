@@ -17,6 +17,7 @@
 
 #include "base/util.h"
 #include "proxy/control.h"
+#include "proxy/health.h"
 #include "proxy/own.h"
 #include "proxy/worker.h"
 
@@ -29,6 +30,7 @@ struct server {
 	const struct sl_server_parts *parts;
 	struct sl_loop *loop;
 	struct sl_control *control;
+	struct sl_health *health;
 	struct sl_io signals;
 	struct sl_worker *worker[WORKERS_MAX];
 	uint32_t n_workers;
@@ -159,6 +161,32 @@ static void reopen_logs(void *owner)
 
 	if (s->shared.access_log)
 		sl_access_log_reopen(s->shared.access_log);
+}
+
+static void read_servers(void *owner, void (*each)(void *arg, const struct sl_server_info *s),
+			 void *arg)
+{
+	struct server *s = owner;
+	const struct sl_upstreams *all = s->shared.upstreams;
+	uint64_t now_ms = sl_loop_now_ms(s->loop);
+	struct sl_server_info info;
+
+	for (size_t i = 0; i < all->n; i++)
+		for (size_t k = 0; k < all->upstream[i].n_servers; k++) {
+			sl_server_describe(&all->upstream[i].server[k], now_ms, &info);
+			each(arg, &info);
+		}
+}
+
+static int drain_server(void *owner, const char *upstream, const char *server, bool drained)
+{
+	struct server *s = owner;
+	struct sl_server *found = sl_upstreams_find(s->shared.upstreams, upstream, server);
+
+	if (!found)
+		return -ENOENT;
+	sl_server_set_drained(found, drained, sl_loop_now_ms(s->loop));
+	return 0;
 }
 
 /* --- drain --- */
@@ -377,6 +405,8 @@ static int open_control(struct server *s)
 		.uptime_ms = uptime_ms,
 		.drain = drain_asked,
 		.reopen_logs = reopen_logs,
+		.servers = read_servers,
+		.drain_server = drain_server,
 	};
 	int r = sl_control_open(s->loop, s->config->admin, &s->config->metrics, &source,
 				&s->control);
@@ -410,6 +440,18 @@ static int start_workers(struct server *s)
 	return r;
 }
 
+static int start_checks(struct server *s)
+{
+	const struct sl_health_options o = {
+		.loop = s->loop,
+		.config = s->config,
+		.upstreams = s->shared.upstreams,
+		.transport_new = s->shared.transport_new,
+	};
+
+	return sl_health_new(&o, &s->health);
+}
+
 static int start(struct server *s)
 {
 	int r;
@@ -437,6 +479,8 @@ static int start(struct server *s)
 	r = open_access_log(s);
 	if (!r)
 		r = start_workers(s);
+	if (!r)
+		r = start_checks(s);
 	return r ? r : open_control(s);
 }
 
@@ -454,6 +498,7 @@ static void announce(const struct server *s)
 static void stop(struct server *s)
 {
 	sl_control_close(s->control);
+	sl_health_free(s->health);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_stop(s->worker[i]);
 	for (uint32_t i = 0; i < s->n_workers; i++)

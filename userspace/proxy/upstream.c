@@ -28,7 +28,7 @@ static int init_maglev(struct sl_upstream *u)
 
 static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config *c)
 {
-	size_t bytes = c->n_servers * sizeof(*u->server);
+	const size_t bytes = c->n_servers * sizeof(*u->server);
 
 	u->config = c;
 	u->server = aligned_alloc(64, bytes);
@@ -36,6 +36,7 @@ static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config 
 		return -ENOMEM;
 	memset(u->server, 0, bytes);
 	sl_queue_init(&u->queue);
+	pthread_mutex_init(&u->eject_lock, NULL);
 	u->n_servers = c->n_servers;
 	for (uint32_t i = 0; i < u->n_servers; i++)
 		u->server[i] = (struct sl_server){
@@ -71,8 +72,10 @@ void sl_upstreams_free(struct sl_upstreams *u)
 	if (!u)
 		return;
 	for (size_t i = 0; i < u->n; i++) {
-		if (u->upstream[i].server)
+		if (u->upstream[i].server) {
 			sl_queue_destroy(&u->upstream[i].queue);
+			pthread_mutex_destroy(&u->upstream[i].eject_lock);
+		}
 		free(u->upstream[i].server);
 		free(u->upstream[i].maglev);
 	}
@@ -163,4 +166,44 @@ void sl_upstream_wake(struct sl_upstream *u)
 		sl_queue_wake_first(&u->queue);
 		return;
 	}
+}
+
+/* --- for operators --- */
+
+void sl_server_describe(const struct sl_server *s, uint64_t now_ms, struct sl_server_info *ret)
+{
+	const struct sl_server_health *h = &s->health;
+	enum sl_server_state state = sl_server_state(s, now_ms);
+	uint64_t until = __atomic_load_n(&h->ejected_until_ms, __ATOMIC_RELAXED);
+
+	*ret = (struct sl_server_info){
+		.upstream = s->upstream->config->name,
+		.server = s->config->address,
+		.state = sl_server_state_name(state),
+		.why = __atomic_load_n(&h->why, __ATOMIC_RELAXED),
+		.back_in_ms = state == SL_SERVER_EJECTED && until > now_ms ? until - now_ms : 0,
+		.weight = s->config->weight,
+		.leased = load(&s->leased),
+		.idle = load(&s->idle),
+		.up = state == SL_SERVER_UP,
+		.backup = s->config->backup,
+		.requests = __atomic_load_n(&h->requests, __ATOMIC_RELAXED),
+		.failures = __atomic_load_n(&h->failures, __ATOMIC_RELAXED),
+		.ejections = __atomic_load_n(&h->ejected_total, __ATOMIC_RELAXED),
+	};
+}
+
+struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
+				    const char *server)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		struct sl_upstream *up = &u->upstream[i];
+
+		if (strcmp(up->config->name, upstream))
+			continue;
+		for (size_t k = 0; k < up->n_servers; k++)
+			if (!strcmp(up->server[k].config->address, server))
+				return &up->server[k];
+	}
+	return NULL;
 }

@@ -12,6 +12,8 @@
 #include "proxy/config.h"
 #include "proxy/maglev.h"
 #include "proxy/queue.h"
+#include "proxy/server_health.h"
+#include "proxy/server_info.h"
 
 struct sl_upstream;
 
@@ -22,6 +24,7 @@ struct sl_server {
 	uint32_t index;	 /* in the upstream */
 	uint32_t leased; /* connections in use or being opened */
 	uint32_t idle;
+	struct sl_server_health health;
 } __attribute__((aligned(64)));
 
 struct sl_upstream {
@@ -29,7 +32,8 @@ struct sl_upstream {
 	struct sl_server *server;
 	size_t n_servers;
 	struct sl_maglev *maglev; /* NULL: not of SL_BALANCE_MAGLEV */
-	struct sl_queue queue;	  /* of leases that found every server full */
+	pthread_mutex_t eject_lock;
+	struct sl_queue queue; /* of leases that found every server full */
 };
 
 struct sl_upstreams {
@@ -60,6 +64,11 @@ void sl_server_take_idle(struct sl_server *s);
 bool sl_server_keep_idle(struct sl_server *s);
 /* An idle one is gone. */
 void sl_server_forget_idle(struct sl_server *s);
+void sl_server_describe(const struct sl_server *s, uint64_t now_ms, struct sl_server_info *ret);
+/* NULL: there is none. */
+struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
+				    const char *server);
+
 /* Wakes who waits if there is room. */
 void sl_upstream_wake(struct sl_upstream *u);
 
