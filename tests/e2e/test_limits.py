@@ -384,7 +384,9 @@ def a_wrong_configuration_or_usage_has_its_exit_code(lab):
 def without_a_file_it_is_a_forward_proxy_on_loopback(lab):
     from lab import Wire
     from lab.sluice import binary
-    process = lab.net.proxy.start(binary(), "run", stdin=subprocess.DEVNULL,
+    process = lab.net.proxy.start("unshare", "--mount", "sh", "-c",
+                                  'mount -t bpf bpf /sys/fs/bpf; exec "$@"', "sh", binary(), "run",
+                                  stdin=subprocess.DEVNULL,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         lab.origin.reset(answers(OK))

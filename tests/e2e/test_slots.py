@@ -164,6 +164,16 @@ def what_happens_to_pairs_is_counted(lab):
 
 
 @suite.test()
+def auto_chooses_the_packet_engine(lab):
+    place = lab.open(splice={"engine": "auto"})
+    with place.tunnels(2) as (pairs, flows):
+        equal({(f["engine"], f["reason"]) for f in flows}, {("packet", "ripe")}, "engine")
+        for client, server in pairs:
+            echo_word(client, server, b"word!")
+    place.sluice.stop()
+
+
+@suite.test()
 def source_ports_are_the_configured_ones(lab):
     place = lab.open(splice={"ports": "5000-5003"})
     with place.tunnels(4) as (_, flows):

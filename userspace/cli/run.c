@@ -40,14 +40,14 @@ static void configure_packet(const struct sl_splice_config *c)
 	sl_packet_configure(&packet);
 }
 
-/* These engines load programs, so only where they are asked for. */
+/* These engines load programs, so only where a listener may use them. */
 static void choose_engines(const struct sl_config *c,
 			   const struct sl_engine_ops *ret[SL_ENGINES_MAX + 1])
 {
 	size_t n = 0;
 
 	ret[n++] = &sl_copy_engine;
-	if (wants(c, SL_SPLICE_PACKET))
+	if (wants(c, SL_SPLICE_PACKET) || wants(c, SL_SPLICE_AUTO))
 		ret[n++] = &sl_packet_engine;
 	if (wants(c, SL_SPLICE_SOCKMAP))
 		ret[n++] = &sl_sockmap_engine;

@@ -416,13 +416,29 @@ static int open_control(struct server *s)
 	return r;
 }
 
+/* One that is only missing from what "auto" could choose is no reason to worry. */
+static void tell_missing(const struct server *s, const struct sl_engine_ops *ops,
+			 const struct sl_engine_report *report)
+{
+	bool automatic = !ops->by_name_only;
+
+	for (size_t i = 0; i < s->config->n_listeners; i++)
+		automatic &= s->config->listeners[i].splice == SL_SPLICE_AUTO ||
+			     s->config->listeners[i].splice == SL_SPLICE_COPY;
+	if (automatic)
+		sl_info("engine %s: not available: %s", ops->name, report->reason);
+	else
+		sl_warning("engine %s: not available: %s", ops->name, report->reason);
+}
+
 static void probe_engines(struct server *s)
 {
 	for (size_t i = 0; i < SL_ENGINES_MAX && s->shared.engines[i]; i++) {
-		s->shared.engines[i]->probe(&s->report[i]);
+		const struct sl_engine_ops *ops = s->shared.engines[i];
+
+		ops->probe(&s->report[i]);
 		if (!s->report[i].available)
-			sl_warning("engine %s: not available: %s", s->shared.engines[i]->name,
-				   s->report[i].reason);
+			tell_missing(s, ops, &s->report[i]);
 	}
 }
 

@@ -107,16 +107,31 @@ static int create_engines(struct sl_worker *w)
 	return 0;
 }
 
+/* Whether tunnels of the listener may leave their sockets: then these announce what allows it. */
+static bool may_splice(const struct sl_worker *w, const struct sl_listener_config *c)
+{
+	const struct sl_engine *e;
+
+	if (c->splice != SL_SPLICE_AUTO)
+		return c->splice == SL_SPLICE_PACKET;
+	for (size_t i = 1; i < w->engines.n; i++) {
+		e = w->engines.engine[i];
+		if (e && !e->ops->by_name_only)
+			return c->mode != SL_MODE_HTTP;
+	}
+	return false;
+}
+
 static int open_listener(struct sl_worker *w, uint32_t i)
 {
 	const struct sl_listener_config *c = &w->shared->config->listeners[i];
 	struct sl_listener *l = &w->listeners[i];
-	const bool packet = c->splice == SL_SPLICE_PACKET;
+	const bool splice = may_splice(w, c);
 	const struct sl_listen_options o = {
 		.addr = c->listen,
 		.backlog = BACKLOG,
-		.mss = packet ? (int)w->shared->config->splice.mss : 0,
-		.window_clamp = packet ? SL_SPLICE_WINDOW_CLAMP : 0,
+		.mss = splice ? (int)w->shared->config->splice.mss : 0,
+		.window_clamp = splice ? SL_SPLICE_WINDOW_CLAMP : 0,
 		.reuse_port = true,
 	};
 	char text[SL_ADDR_STR_MAX];

@@ -281,7 +281,7 @@ static int try_join(struct sl_packet_engine *e, struct sl_pair *p, const char **
 	uint32_t slot;
 	int r;
 
-	*ret_reason = "not prepared: the engine is full";
+	*ret_reason = "not prepared for when its upstream connected";
 	if (!p->prepared)
 		return -EOPNOTSUPP;
 	r = sl_packet_choose(p, &slot, ret_reason);
@@ -421,7 +421,6 @@ static void packet_totals(const struct sl_engine *e, struct sl_engine_totals *re
 
 const struct sl_engine_ops sl_packet_engine = {
 	.name = "packet",
-	.by_name_only = true,
 	.probe = packet_probe,
 	.create = packet_create,
 	.destroy = packet_destroy,

@@ -39,7 +39,8 @@ class PacketSluice(Sluice):
 
     def engine(self):
         engines = self.ask("stats")["stats"]["engines"]
-        return [e for e in engines if e["name"] == self.config["splice"]["engine"]][0]
+        wanted = self.config["splice"]["engine"].replace("auto", "packet")
+        return [e for e in engines if e["name"] == wanted][0]
 
     def figures(self):
         return self.ask("stats")["stats"]["figures"]

@@ -47,6 +47,7 @@ class Sluice:
         self.config = {
             "workers": 1, "via": "sluice", "admin": str(self.admin), "metrics": "127.0.0.1:9145",
             "access_log": {"path": str(self.log), "format": "json"},
+            "splice": {"engine": "copy"},  # loading programs takes time; splicing has its suites
             "listeners": [{"name": "egress", "listen": f"0.0.0.0:{self.port}", "mode": "forward",
                            **(listener or {})}],
             **(config or {}),
@@ -62,7 +63,8 @@ class Sluice:
     def start(self):
         self.file = self.dir / "sluice.yaml"
         self.file.write_text(json.dumps(self.config, indent=1))
-        mounts = []
+        # A bpffs of its own: no pins are shared with the host, or with other suites.
+        mounts = ["{ mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true; }"]
         for target, text in self.files.items():
             own = self.dir / target.rsplit("/", 1)[1]
             own.write_text(text)
