@@ -85,6 +85,7 @@ def a_body_that_was_not_sent_is_sent_with_the_retry(lab):
         wire.send(response(status=b"100 Continue"))
         origin.requests.append(wire.exactly(5))
         wire.send(OK)
+        wire.rest()  # a stale connection would use up the second try
 
     lab.reset(first=hang_up_at_the_head, second=continues)
     for _ in range(2):
