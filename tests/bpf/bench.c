@@ -85,7 +85,7 @@ static void measure_rows(struct harness *h, int hook, uint32_t base)
 		harness_install(h, 1, &p);
 		for (size_t row = 0; row < SL_ARRAY_SIZE(names); row++) {
 			struct frame f = frame_from(&p, 0);
-			uint32_t verdict, ns;
+			uint32_t verdict = 0, ns;
 
 			f.ttl = 255;
 			f.options = row == 1 ? 0 : row == 3 ? 1 : row == 2 ? 6 : 3;
@@ -118,7 +118,7 @@ int main(void)
 		_sl_close_ int empty = empty_program(types[hook]);
 		struct sl_flow_pair p = mirror(4);
 		struct frame f = frame_from(&p, 0);
-		uint32_t verdict, base = measure(empty, &f, &verdict);
+		uint32_t verdict = 0, base = measure(empty, &f, &verdict);
 
 		printf("%-4s empty %37u ns\n", hooks[hook].name, base);
 		measure_rows(&h, hook, base);

@@ -231,8 +231,9 @@ struct frame_option frame_timestamps(uint32_t tsval, uint32_t tsecr)
 struct frame_option frame_sack(int blocks, const uint32_t *edges)
 {
 	struct frame_option o = {.kind = 5, .len = 2 + 8 * blocks};
+	int edges_max = sizeof(o.data) / 4;
 
-	for (int i = 0; i < 2 * blocks; i++)
+	for (int i = 0; i < 2 * blocks && i < edges_max; i++)
 		put32(o.data + 4 * i, edges[i]);
 	return o;
 }

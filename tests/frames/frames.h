@@ -62,6 +62,7 @@ struct frame frame_splice(const struct frame *f, const struct sl_flow_pair *pair
 uint32_t frame_sum(const uint8_t *p, size_t n, uint32_t s);
 
 struct frame_option frame_timestamps(uint32_t tsval, uint32_t tsecr);
+/* At most 4 blocks, as in a TCP header. */
 struct frame_option frame_sack(int blocks, const uint32_t *edges);
 struct frame_option frame_nop(void);
 

@@ -198,7 +198,7 @@ int sl_client_call(const char *admin, json_t *request, json_t **ret)
 	const char *command = json_string_value(json_object_get(request, "command"));
 	_sl_free_ char *text = NULL;
 	json_t *answer, *payload = NULL;
-	size_t len;
+	size_t len = 0;
 
 	if (command && !exchange(admin, request, &text, &len)) {
 		answer = json_loadb(text, len, 0, NULL);

@@ -109,7 +109,7 @@ static int read_file(const char *file, char *buf, size_t room, size_t *ret_len)
 int sl_config_load(const char *file, struct sl_config **ret, struct sl_config_error *ret_error)
 {
 	_sl_free_ char *text = malloc(SL_YAML_BYTES_MAX + 1);
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	if (!text)

@@ -223,7 +223,7 @@ static int read_pair(struct sl_yaml *y, const yaml_node_pair_t *pair, const stru
 {
 	const yaml_node_t *key = yaml_document_get_node(y->document, pair->key);
 	const yaml_node_t *value = yaml_document_get_node(y->document, pair->value);
-	size_t i, before;
+	size_t i = 0, before;
 	int r;
 
 	r = find_key(y, key, map, &i);
