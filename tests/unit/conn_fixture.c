@@ -194,12 +194,14 @@ struct fixture *fixture_open(const struct setup *setup)
 	transport_options = f->setup.transport;
 	make_config(f);
 	assert_int_equal(sl_limits_new(f->config, &f->limits), 0);
+	assert_int_equal(sl_throttle_new(f->config, &f->throttle), 0);
 	assert_int_equal(sl_upstreams_new(f->config, &f->upstreams), 0);
 	if (f->config->listeners[0].mode == SL_MODE_HTTP)
 		assert_int_equal(sl_routes_new(&f->config->listeners[0], &f->routes), 0);
 	f->shared = (struct sl_shared){
 		.config = f->config,
 		.limits = f->limits,
+		.throttle = f->throttle,
 		.auth = &f->auth,
 		.routes = &f->routes,
 		.upstreams = f->upstreams,
@@ -248,6 +250,7 @@ void fixture_close(struct fixture *f)
 	f->w->transport->ops->unlisten(f->acceptor);
 	sl_worker_free(f->w);
 	sl_limits_free(f->limits);
+	sl_throttle_free(f->throttle);
 	sl_routes_free(f->routes);
 	sl_upstreams_free(f->upstreams);
 	sl_config_free(f->config);

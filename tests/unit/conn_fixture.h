@@ -44,6 +44,7 @@ struct fixture {
 	struct setup setup;
 	struct sl_config *config;
 	struct sl_limits *limits;
+	struct sl_throttle *throttle;
 	struct sl_auth *auth;
 	struct sl_routes *routes;
 	struct sl_upstreams *upstreams;

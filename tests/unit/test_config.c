@@ -308,6 +308,13 @@ static const struct bad {
 	{"listeners: {}\n", "t:1:12: listeners: expected a list, got a mapping", true},
 	{"listeners:\n  - name: a\n    mode: forward\n",
 	 "t:2:5: listeners[0]: missing key 'listen'", true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: forward, "
+	 "limits: {requests_per_source: {rate: 0}}}]\n",
+	 "t:1:97: listeners[0].limits.requests_per_source.rate: expected 1 to 1000000, got '0'",
+	 true},
+	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: forward, "
+	 "limits: {requests_per_source: {burst: 9}}}]\n",
+	 "t:1:90: listeners[0].limits.requests_per_source: missing key 'rate'", true},
 	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: tcp}]\n",
 	 "t:1:13: listeners[0]: mode tcp needs an upstream", true},
 	{"listeners: [{name: a, listen: \"0.0.0.0:80\", mode: sni}]\n",

@@ -5,6 +5,7 @@
 #include "proxy/conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/util.h"
 
@@ -52,6 +53,7 @@ void sl_exchange_free(struct sl_exchange *x)
 	sl_dial_cancel(x->dial);
 	sl_auth_cancel(&x->auth);
 	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
+	sl_throttle_release(w->shared->throttle, x->throttled);
 	sl_buf_put(&w->buffers, x->head);
 	sl_buf_put(&w->buffers, x->up_out);
 	sl_buf_put(&w->buffers, x->up_in);
@@ -112,6 +114,31 @@ void sl_exchange_refuse(struct sl_conn *c, unsigned status, const char *extra, c
 {
 	c->x->reason = reason;
 	sl_reply(c, status, extra, NULL);
+}
+
+bool sl_exchange_throttle(struct sl_conn *c)
+{
+	struct sl_worker *w = c->worker;
+	char extra[48];
+	uint64_t wait_us;
+
+	switch (sl_throttle_admit(w->shared->throttle, c->listener->config, c->x->route, &c->source,
+				  sl_loop_now_us(w->loop), &wait_us)) {
+	case SL_THROTTLE_OK:
+		c->x->throttled = c->x->route;
+		return true;
+	case SL_THROTTLE_RATE:
+		snprintf(extra, sizeof(extra), "Retry-After: %llu\r\n",
+			 (unsigned long long)(wait_us + 999999) / 1000000);
+		sl_count(w->stats.requests_rate_total, 1);
+		sl_exchange_refuse(c, 429, extra, "rate-limit");
+		return false;
+	case SL_THROTTLE_CONCURRENT:
+		sl_count(w->stats.requests_concurrent_total, 1);
+		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "concurrency-limit");
+		return false;
+	}
+	return false;
 }
 
 /* Without routes, who leaves the target's host out means the proxy itself. */
@@ -424,7 +451,7 @@ static bool judge_head(struct sl_conn *c)
 		sl_reply_own_resource(c);
 		return false;
 	}
-	if (c->listener->routes && !sl_reverse_route(c))
+	if (c->listener->routes ? !sl_reverse_route(c) : !sl_exchange_throttle(c))
 		return false;
 	status = find_fault(c, &reason);
 	if (!status && x->request.method != SL_METHOD_CONNECT && !write_upstream_head(c)) {

@@ -14,6 +14,7 @@
 #include "base/addr.h"
 #include "base/log.h"
 #include "proxy/acl.h"
+#include "proxy/rate.h"
 
 enum sl_splice_choice {
 	SL_SPLICE_AUTO,
@@ -50,6 +51,7 @@ struct sl_limits_config {
 	uint32_t headers;		 /* fields, 100; 1..256 */
 	uint64_t body;			 /* request body bytes, 0: no limit; 0 */
 	uint64_t memory;		 /* bytes of buffers of the process, 1g */
+	uint32_t rate_keys; /* sources and routes whose rate is remembered at once, 65536 */
 };
 
 /* Milliseconds; every one is at least 1 and at most a day (tunnel: 30 days). */
@@ -123,7 +125,10 @@ struct sl_route_config {
 	struct sl_field_conditions header;
 	enum sl_route_action action;
 	struct sl_upstream_ref upstream;
-	char *rewrite_host; /* NULL: as it came */
+	struct sl_rate requests, requests_per_source; /* per_second 0: no limit */
+	uint32_t concurrent;			      /* requests at once, 0: no limit */
+	uint32_t number;			      /* of all routes of the configuration */
+	char *rewrite_host;			      /* NULL: as it came */
 	char *rewrite_path; /* instead of `path`, likewise without a final slash; NULL: as it came */
 	struct sl_field_edits request, response;
 	struct {
@@ -153,9 +158,10 @@ struct sl_listener_config {
 	enum sl_forwarded forwarded; /* none */
 	bool forwarded_trust; /* keep and append to what the client sent (else replace); false */
 	uint32_t connections; /* 0: the global limit alone */
-	enum sl_splice_choice splice; /* the global choice unless given */
-	bool request_id;	      /* requests without X-Request-ID get one; false */
-	struct sl_cidr *proxy_from;   /* who sends a PROXY header first */
+	struct sl_rate requests_per_source; /* per_second 0: no limit */
+	enum sl_splice_choice splice;	    /* the global choice unless given */
+	bool request_id;		    /* requests without X-Request-ID get one; false */
+	struct sl_cidr *proxy_from;	    /* who sends a PROXY header first */
 	size_t n_proxy_from;
 	struct sl_route_config *routes; /* of all modes but SL_MODE_FORWARD: at least one */
 	size_t n_routes;
@@ -289,6 +295,7 @@ struct sl_config {
 	size_t n_listeners;
 	struct sl_upstream_config *upstreams;
 	size_t n_upstreams;
+	uint32_t all_routes; /* of all listeners */
 };
 
 /* "file:line:column: message", always terminated. */

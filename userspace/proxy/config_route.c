@@ -192,6 +192,13 @@ static int check_route(struct sl_yaml *y, const yaml_node_t *n, void *object)
 	return check_changes(y, n, r);
 }
 
+static const struct sl_yaml_key limits_keys[] = {
+	{READ_ROUTE("requests", sl_yaml_read_rate, requests)},
+	{READ_ROUTE("requests_per_source", sl_yaml_read_rate, requests_per_source)},
+	{READ_ROUTE("concurrent", sl_yaml_read_number, concurrent), .max = 1000000},
+};
+static const struct sl_yaml_map limits_map = {limits_keys, SL_ARRAY_SIZE(limits_keys)};
+
 static const struct sl_yaml_key route_keys[] = {
 	{READ_ROUTE("host", read_host, host)},
 	{READ_ROUTE("sni", read_sni, host)},
@@ -199,6 +206,7 @@ static const struct sl_yaml_key route_keys[] = {
 	{READ_ROUTE("method", sl_yaml_read_list, method), .list = &method_list},
 	{READ_ROUTE("header", sl_config_read_field_conditions, header)},
 	{READ_ROUTE("upstream", read_upstream_name, upstream)},
+	{.name = "limits", .read = sl_yaml_read_map, .map = &limits_map},
 	{.name = "rewrite", .read = sl_yaml_read_map, .map = &rewrite_map},
 	{READ_ROUTE("request", sl_config_read_field_edits, request)},
 	{READ_ROUTE("response", sl_config_read_field_edits, response)},
@@ -333,6 +341,7 @@ int sl_config_resolve_routes(struct sl_yaml *y, struct sl_config *c)
 		struct sl_listener_config *l = &c->listeners[i];
 
 		for (size_t k = 0; k < l->n_routes && !r; k++) {
+			l->routes[k].number = c->all_routes++;
 			r = check_reachable(y, l, k);
 			if (!r)
 				r = resolve(y, c, &l->routes[k].upstream);

@@ -120,6 +120,8 @@ static const struct sl_yaml_key limits_keys[] = {
 	 .max = 64 * 1024},
 	{READ_CONFIG("headers", sl_yaml_read_number, limits.headers), .min = 1, .max = 256},
 	{READ_CONFIG("body", sl_yaml_read_bytes, limits.body), .max = 1024 * 1024 * GIB},
+	{READ_CONFIG("rate_keys", sl_yaml_read_number, limits.rate_keys), .min = 16,
+	 .max = 16777216},
 	{READ_CONFIG("memory", sl_yaml_read_bytes, limits.memory), .min = 1024 * 1024,
 	 .max = 1024 * GIB},
 };
@@ -222,6 +224,7 @@ static const struct sl_yaml_key auth_keys[] = {
 static const struct sl_yaml_map auth_map = {auth_keys, SL_ARRAY_SIZE(auth_keys)};
 static const struct sl_yaml_key listener_limits_keys[] = {
 	{READ_LISTENER("connections", sl_yaml_read_number, connections), .max = 1000000},
+	{READ_LISTENER("requests_per_source", sl_yaml_read_rate, requests_per_source)},
 };
 static const struct sl_yaml_map listener_limits_map = {listener_limits_keys,
 						       SL_ARRAY_SIZE(listener_limits_keys)};

@@ -4,6 +4,7 @@
  * A value is read as written, quoted or not; no locale, no octal, no sign, no white space. */
 
 #include "proxy/config_yaml.h"
+#include "proxy/rate.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -257,6 +258,35 @@ int sl_yaml_read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_y
 		return sl_yaml_expected(y, n, "a host name or *.suffix");
 	*field = strdup(name);
 	return *field ? 0 : sl_yaml_no_memory(y);
+}
+
+#define RATE_MAX 1000000
+
+static const struct sl_yaml_key rate_keys[] = {
+	{SL_YAML_FIELD("rate", sl_yaml_read_number, struct sl_rate, per_second), .min = 1,
+	 .max = RATE_MAX, .required = true},
+	{SL_YAML_FIELD("burst", sl_yaml_read_number, struct sl_rate, burst), .min = 1,
+	 .max = RATE_MAX},
+};
+
+/* A second's worth at once, unless told. */
+static int check_rate(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	struct sl_rate *rate = object;
+
+	if (!rate->burst)
+		rate->burst = rate->per_second;
+	return 0;
+}
+
+static const struct sl_yaml_map rate_map = {rate_keys, SL_ARRAY_SIZE(rate_keys), check_rate};
+
+int sl_yaml_read_rate(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object)
+{
+	const struct sl_yaml_key rate = {.map = &rate_map, .offset = k->offset};
+
+	return sl_yaml_read_map(y, n, &rate, object);
 }
 
 /* Letters, digits, '.', '_', '-': it becomes a label of metrics and a word of logs. */

@@ -120,6 +120,8 @@ int sl_yaml_read_host(struct sl_yaml *y, const yaml_node_t *n, const struct sl_y
 		      void *object); /* "name" or "*.suffix": in lower case, no final dot */
 int sl_yaml_read_name(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		      void *object); /* a string of letters, digits, '.', '_', '-' */
+int sl_yaml_read_rate(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		      void *object); /* {rate: 10, burst: 20}, a struct sl_rate */
 int sl_yaml_read_address(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			 void *object); /* address and port, not 0 */
 

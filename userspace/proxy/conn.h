@@ -72,10 +72,11 @@ struct sl_exchange {
 	struct sl_conn *conn;
 	struct sl_dial *dial;
 	struct sl_auth_check auth;
-	const struct sl_route_config *route; /* NULL: the client chose where to go */
-	struct sl_lease lease;		     /* with a route: what x->upstream comes from */
-	uint64_t key_hash;		     /* for balance: maglev */
-	enum sl_outcome outcome;	     /* what the lease ends with */
+	const struct sl_route_config *route;	 /* NULL: the client chose where to go */
+	const struct sl_route_config *throttled; /* whose limits count it; NULL: none */
+	struct sl_lease lease;			 /* with a route: what x->upstream comes from */
+	uint64_t key_hash;			 /* for balance: maglev */
+	enum sl_outcome outcome;		 /* what the lease ends with */
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
@@ -218,6 +219,9 @@ static inline bool sl_exchange_may_tunnel(const struct sl_exchange *x)
 {
 	return x->passthrough || x->request.method == SL_METHOD_CONNECT || x->request.upgrade;
 }
+
+/* Counts the request by the limits of its listener and route. False if it was refused. */
+bool sl_exchange_throttle(struct sl_conn *c);
 
 /* Of a listener with routes: takes the Host for the authority where the target has none. */
 void sl_reverse_address(struct sl_conn *c);

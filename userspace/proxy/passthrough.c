@@ -65,5 +65,6 @@ void sl_passthrough_begin(struct sl_conn *c, struct sl_slice name)
 	}
 	if (!name.len)
 		x->host = x->target = sl_slice_str(x->route->upstream.name);
-	sl_exchange_connect(c);
+	if (sl_exchange_throttle(c))
+		sl_exchange_connect(c);
 }

@@ -90,9 +90,13 @@ bool sl_reverse_route(struct sl_conn *c)
 		return false;
 	}
 	x->route = sl_routes_find(c->listener->routes, &q);
-	if (!x->route)
+	if (!x->route) {
 		sl_exchange_refuse(c, 404, NULL, "no-route");
-	else if (x->route->action == SL_ROUTE_REDIRECT)
+		return false;
+	}
+	if (!sl_exchange_throttle(c))
+		return false;
+	if (x->route->action == SL_ROUTE_REDIRECT)
 		redirect(c);
 	else if (x->route->action == SL_ROUTE_RESPOND)
 		respond(c);

@@ -486,6 +486,8 @@ static int start(struct server *s)
 		r = open_routes(s);
 	if (!r)
 		r = sl_limits_new(s->config, &s->shared.limits);
+	if (!r)
+		r = sl_throttle_new(s->config, &s->shared.throttle);
 	if (r < 0)
 		return r;
 	s->shared.own = s->own.addr;
@@ -528,6 +530,7 @@ static void stop(struct server *s)
 	free(s->shared.routes);
 	sl_upstreams_free(s->shared.upstreams);
 	sl_limits_free(s->shared.limits);
+	sl_throttle_free(s->shared.throttle);
 	sl_own_free(&s->own);
 	sl_close(s->signals.fd);
 	sl_loop_free(s->loop);

@@ -24,6 +24,8 @@
 	X(requests_bad_total, "Requests refused as malformed or ambiguous")                        \
 	X(requests_denied_total, "Requests refused by access rules")                               \
 	X(requests_auth_total, "Requests refused for missing or wrong credentials")                \
+	X(requests_rate_total, "Requests refused because too many came in a second")               \
+	X(requests_concurrent_total, "Requests refused because too many were in progress")         \
 	X(responses_1xx_total, "Interim responses forwarded")                                      \
 	X(responses_2xx_total, "Final responses by class, sluice's own included")                  \
 	X(responses_3xx_total, "Final responses by class, sluice's own included")                  \

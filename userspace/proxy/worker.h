@@ -22,6 +22,7 @@
 #include "proxy/resolve.h"
 #include "proxy/route.h"
 #include "proxy/stats.h"
+#include "proxy/throttle.h"
 #include "proxy/upstream.h"
 #include "splice/policy.h"
 #include "transport/transport.h"
@@ -42,6 +43,7 @@ struct sl_listener {
 struct sl_shared {
 	const struct sl_config *config;
 	struct sl_limits *limits;
+	struct sl_throttle *throttle;
 	struct sl_access_log *access_log; /* NULL: none */
 	struct sl_auth **auth;		  /* per listener, NULL: none */
 	struct sl_routes **routes;	  /* per listener, NULL: none */
