@@ -37,6 +37,7 @@ static const struct row rows[] = {
 	{"about a closed pair", SENT, SL_ICMP, .state = SL_FLOW_CLOSED},
 	{"a sequence number before what is in flight", DROPPED, SL_DROP_ICMP, .seq = -1},
 	{"a sequence number after it", DROPPED, SL_DROP_ICMP, .seq = 1},
+	{"half the number space away", DROPPED, SL_DROP_ICMP, .seq = INT32_MIN},
 	{"a guess", DROPPED, SL_DROP_ICMP, .seq = 1 << 30},
 	{"the last hop", DROPPED, SL_DROP_TTL, .ttl = 1},
 	{"about a pair that is watched", PASSED, -1, .state = SL_FLOW_WATCH},

@@ -41,24 +41,6 @@ def devices(p):
     return {d["device"]: d["hook"] for d in json.loads(done.stdout)["devices"]}
 
 
-def counter(p, name):
-    """One of the programs' counters, by its name in flow.h."""
-    done = p.sluice.net.proxy.run(*p.sluice.prefix, "bpftool", "-j", "map", "dump", "pinned",
-                                  "/sys/fs/bpf/sluice/counters", text=True)
-    index = NAMES.index(name)
-    return sum(v["value"]["packets"] for v in json.loads(done.stdout)[index]["formatted"]["values"])
-
-
-def _names():
-    import re
-    from pathlib import Path
-    text = (Path(__file__).resolve().parents[2] / "include/sluice/flow.h").read_text()
-    return re.findall(r"^\tX\((\w+), ", text.split("#define SL_REASONS")[1].split("enum ")[0], re.M)
-
-
-NAMES = _names()
-
-
 def both_ways(pair, seed, size=SIZE):
     client, server = pair
     jobs = [in_thread(send_stream, client, seed, size),
@@ -179,7 +161,7 @@ def a_peer_behind_a_router_is_reached_and_followed_to_another(_):
             net.server.ip("link set to-proxy address 02:00:00:00:00:77")
             net.proxy.ip("neigh flush all")
             both_ways(pair, 3)
-            check(counter(p, "MOVED") >= 1, "it was noticed")
+            check(p.sluice.counter("MOVED") >= 1, "it was noticed")
 
 
 @suite.test()
@@ -229,7 +211,7 @@ def asymmetric_routing_takes_the_route_to_the_peer(_):
             until(lambda: "to-client" in devices(p), 5, "where packets come by is found out")
         p.gone()
         splices(p)
-        check(counter(p, "SENT_NEIGH"), "the kernel found the next hop")
+        check(p.sluice.counter("SENT_NEIGH"), "the kernel found the next hop")
 
 
 @suite.test()
@@ -238,7 +220,7 @@ def a_client_on_this_host_reaches_a_remote_server(_):
         with place(where) as p:
             p.client, p.address = p.sluice.net.proxy, address
             splices(p)
-            check(counter(p, "SENT_NEIGH"), "lo was reached with the kernel's route")
+            check(p.sluice.counter("SENT_NEIGH"), "lo was reached with the kernel's route")
 
 
 @suite.test()

@@ -87,9 +87,9 @@ class Namespace:
         s.listen(backlog)
         return s
 
-    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM, protocol=0):
         with self:
-            return socket.socket(family, kind)
+            return socket.socket(family, kind, protocol)
 
     def connect(self, address, port, timeout=10, source=None, receive_buffer=None, client_port=0):
         s = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)

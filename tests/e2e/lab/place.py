@@ -4,6 +4,7 @@ and an origin's namespace."""
 
 import contextlib
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -19,6 +20,18 @@ SPLICE = {"engine": "packet", "after": "20ms"}
 # Where: the proxy's address and the server's. On loopback everything is in the proxy's namespace.
 WHERE = {"veth": ("10.1.0.1", "10.2.0.2"), "loopback": ("127.0.0.1", "127.0.0.1"),
          "veth6": ("fd00:1::1", "fd00:2::2"), "loopback6": ("::1", "::1")}
+
+
+MAPS = "/sys/fs/bpf/sluice"
+
+
+def _reasons():
+    """Names of the programs' counters, in order."""
+    text = (Path(__file__).resolve().parents[3] / "include/sluice/flow.h").read_text()
+    return re.findall(r"^\tX\((\w+), ", text.split("#define SL_REASONS")[1].split("enum ")[0], re.M)
+
+
+REASONS = _reasons()
 
 
 class PacketSluice(Sluice):
@@ -50,6 +63,21 @@ class PacketSluice(Sluice):
         done = self.net.proxy.run(*self.prefix, self.binary, "status", "--json", text=True)
         equal(done.returncode, 0, f"sluice status: {done.stderr}")
         return json.loads(done.stdout)["pairs"]
+
+    def bpftool(self, *arguments):
+        """The output of a bpftool command, read as JSON."""
+        done = self.net.proxy.run(*self.prefix, "bpftool", "-j", *arguments, text=True)
+        equal(done.returncode, 0, f"bpftool {arguments}: {done.stdout} {done.stderr}")
+        return json.loads(done.stdout)
+
+    def dump(self, name):
+        """A pinned map's elements with named fields, as bpftool shows them."""
+        return [e["formatted"] for e in self.bpftool("map", "dump", "pinned", f"{MAPS}/{name}")]
+
+    def counter(self, name):
+        """One of the programs' counters, summed over the CPUs."""
+        values = self.dump("counters")[REASONS.index(name)]["values"]
+        return sum(v["value"]["packets"] for v in values)
 
     def steal_events(self):
         """How many there were that sluice will never see. It is stopped meanwhile."""
