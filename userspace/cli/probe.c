@@ -30,7 +30,7 @@ static const char usage[] = "Usage: sluice probe [--json]\n"
 struct finding {
 	const char *name;
 	bool ok;
-	char text[120];
+	char text[160];
 	const char *advice; /* if not ok; may be NULL */
 };
 
@@ -150,8 +150,12 @@ static void look_at_bpf(struct report *r)
 	struct sl_selftest t;
 
 	sl_selftest_run(&t);
-	add_step(r, "programs and maps", t.load,
-		 "loaded and pinned, ring buffer and spin locks included");
+	if (t.refusal[0])
+		add(r, "programs and maps", false,
+		    "needs Linux 6.1 or newer, and the privileges above", "%s", t.refusal);
+	else
+		add_step(r, "programs and maps", t.load,
+			 "loaded and pinned, ring buffer and spin locks included");
 	add_step(r, "control program", t.control,
 		 t.control_tc ? "as a tc program: no locks in syscall programs here"
 			      : "as a syscall program with a spin lock");

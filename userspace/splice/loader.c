@@ -16,6 +16,7 @@
 #include <bpf/libbpf.h>
 
 #include "base/util.h"
+#include "splice/libbpf_words.h"
 #include "splice/links.h"
 #include "splice/pins.h"
 
@@ -114,16 +115,13 @@ static int load_all(const char *folder, uint32_t pairs)
 	return r ? r : write_layout(folder, pairs);
 }
 
-static int ignore(enum libbpf_print_level level, const char *format, va_list args)
-{
-	return 0;
-}
-
 int sl_loader_load(const char *folder, uint32_t pairs)
 {
-	libbpf_print_fn_t print = libbpf_set_print(ignore);
 	struct sl_layout l;
-	int r = sl_pin_layout(folder, &l);
+	int r;
+
+	sl_libbpf_hush();
+	r = sl_pin_layout(folder, &l);
 
 	/* A complete layout is written last, so there is nothing left to do: and what an administrator
 	 * loaded can be used without the privileges that loading needs. */
@@ -132,7 +130,7 @@ int sl_loader_load(const char *folder, uint32_t pairs)
 		if (!r)
 			r = load_all(folder, pairs);
 	}
-	libbpf_set_print(print);
+	sl_libbpf_speak();
 	return r;
 }
 
@@ -154,11 +152,11 @@ static int remove_pins(const char *folder)
 
 int sl_loader_unload(const char *folder)
 {
-	libbpf_print_fn_t print = libbpf_set_print(ignore);
 	int r;
 
+	sl_libbpf_hush();
 	sl_links_detach_all(folder);
 	r = remove_pins(folder);
-	libbpf_set_print(print);
+	sl_libbpf_speak();
 	return r;
 }

@@ -17,6 +17,7 @@
 #include <sys/file.h>
 
 #include "base/util.h"
+#include "splice/libbpf_words.h"
 #include "splice/loader.h"
 #include "splice/packet_ports.h"
 #include "splice/packet_shared.h"
@@ -169,6 +170,8 @@ int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 	int r = sl_loader_load(SL_LOADER_FOLDER, sl_packet_shared.config.pairs);
 	const char *reason;
 
+	if (r && sl_libbpf_refusal())
+		return fail(r, sl_libbpf_refusal());
 	if (r == -EPERM || r == -EACCES)
 		return fail(r, "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
 	if (r == -EPROTO)

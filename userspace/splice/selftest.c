@@ -25,6 +25,7 @@
 #include <linux/bpf.h>
 
 #include "base/util.h"
+#include "splice/libbpf_words.h"
 #include "splice/loader.h"
 #include "splice/pins.h"
 
@@ -215,6 +216,8 @@ static void try_all(struct sl_selftest *t)
 	t->isolated = isolate();
 	snprintf(folder, sizeof(folder), "%s-probe-%d", SL_LOADER_FOLDER, getpid());
 	t->load = sl_loader_load(folder, SLOTS);
+	if (t->load && sl_libbpf_refusal())
+		snprintf(t->refusal, sizeof(t->refusal), "%s", sl_libbpf_refusal());
 	if (!t->load)
 		try_programs(folder, t);
 	if (!t->load && !t->isolated) {
@@ -225,8 +228,8 @@ static void try_all(struct sl_selftest *t)
 	sl_loader_unload(folder);
 }
 
-static const struct sl_selftest untried = {-ECANCELED, -ECANCELED, -ECANCELED, false,
-					   -ECANCELED, -ECANCELED, -ECANCELED, ""};
+static const struct sl_selftest untried = {-ECANCELED, -ECANCELED, -ECANCELED, false, -ECANCELED,
+					   -ECANCELED, -ECANCELED, "",	       ""};
 
 void sl_selftest_run(struct sl_selftest *ret)
 {

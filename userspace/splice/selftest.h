@@ -15,7 +15,8 @@ struct sl_selftest {
 	bool control_tc; /* ... needs a tc program: no locks in "syscall" programs (before Linux 6.6) */
 	int tc, xdp;	 /* a rewritten packet */
 	int attach;
-	char how[48]; /* it was attached */
+	char how[48];	   /* it was attached */
+	char refusal[160]; /* why it was not loaded, if the verifier refused; else "" */
 };
 
 /* In a child process with a network namespace and a bpffs of its own, which end with it; where that is

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/util.h"
+#include "splice/libbpf_words.h"
 #include "splice/sockmap.h"
 
 #include "sockmap.skel.h"
@@ -20,28 +21,15 @@ static size_t flow_bytes(const struct sl_sockmap_maps *m)
 	return sizeof(struct sl_sockmap_flow) * 2 * m->pairs;
 }
 
-static int ignore(enum libbpf_print_level level, const char *format, va_list args)
-{
-	return 0;
-}
-
 static int load(struct sl_sockmap_maps *m)
 {
-	libbpf_print_fn_t print = libbpf_set_print(ignore);
-	int r;
-
 	m->skeleton = sockmap__open();
-	if (!m->skeleton) {
-		r = -errno;
-		libbpf_set_print(print);
-		return r;
-	}
+	if (!m->skeleton)
+		return -errno;
 	bpf_map__set_max_entries(m->skeleton->maps.sl_sockets, 2 * m->pairs);
 	bpf_map__set_max_entries(m->skeleton->maps.sl_slots, 2 * m->pairs);
 	bpf_map__set_max_entries(m->skeleton->maps.sl_flows, 2 * m->pairs);
-	r = sockmap__load(m->skeleton);
-	libbpf_set_print(print);
-	return r;
+	return sockmap__load(m->skeleton);
 }
 
 static int map_flows(struct sl_sockmap_maps *m)
@@ -73,9 +61,14 @@ int sl_sockmap_maps_open(uint32_t pairs, int (*on_event)(void *context, void *da
 			 void *context, struct sl_sockmap_maps *ret, const char **ret_reason)
 {
 	struct sl_sockmap_maps m = {.pairs = pairs};
-	int r = load(&m);
+	int r;
 
-	if (r == -EPERM || r == -EACCES)
+	sl_libbpf_hush();
+	r = load(&m);
+	sl_libbpf_speak();
+	if (r && sl_libbpf_refusal())
+		return fail(&m, r, sl_libbpf_refusal(), ret_reason);
+	if (r == -EPERM)
 		return fail(&m, r, "not permitted: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
 			    ret_reason);
 	if (r)

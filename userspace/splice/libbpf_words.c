@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Keeps the verifier's last word out of the log that libbpf prints with a program that was refused:
+ *
+ *     prog 'NAME': -- BEGIN PROG LOAD LOG --
+ *     (its instructions, what is known of registers)
+ *     the reason
+ *     processed 9 insns (limit 1000000) ...
+ *     -- END PROG LOAD LOG --
+ *
+ * It does not judge: the error code of the load does. */
+
+#include "splice/libbpf_words.h"
+
+#include <bpf/libbpf.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+#define LOG_BEGIN "-- BEGIN PROG LOAD LOG --\n"
+#define LOG_END	  "-- END PROG LOAD LOG --"
+
+static _Thread_local char refusal[160];
+static _Thread_local libbpf_print_fn_t spoke;
+
+static bool is_statistics(const char *line)
+{
+	return !strncmp(line, "processed ", 10) || !strncmp(line, "verification time ", 18) ||
+	       !strncmp(line, "stack depth ", 12);
+}
+
+/* Of *log, which is changed. */
+static const char *last_word(char *log)
+{
+	const char *last = "it does not say why";
+	char *rest, *line = strtok_r(log, "\n", &rest);
+
+	for (; line; line = strtok_r(NULL, "\n", &rest))
+		if (!is_statistics(line))
+			last = line;
+	return last;
+}
+
+static void keep(char *text)
+{
+	char *log = strstr(text, LOG_BEGIN), *end = strstr(text, LOG_END);
+	char *name = strchr(text, '\'');
+
+	if (!log || !end || end < log || !name || name > log)
+		return;
+	log += strlen(LOG_BEGIN);
+	*end = 0;
+	name[1 + strcspn(name + 1, "'")] = 0;
+	snprintf(refusal, sizeof(refusal), "the kernel's verifier refuses %s: %s", name + 1,
+		 last_word(log));
+}
+
+static int listen_in(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0)
+		return 0;
+	keep(text);
+	free(text);
+	return 0;
+}
+
+void sl_libbpf_hush(void)
+{
+	refusal[0] = 0;
+	spoke = libbpf_set_print(listen_in);
+}
+
+void sl_libbpf_speak(void)
+{
+	libbpf_set_print(spoke);
+}
+
+const char *sl_libbpf_refusal(void)
+{
+	return refusal[0] ? refusal : NULL;
+}
