@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cli/commands.h"
+#include "cli/text.h"
 
 #define DEFAULT_ADMIN "/run/sluice/admin.sock"
 #define TIMEOUT_S     10
@@ -231,4 +232,16 @@ int sl_client_show(const struct sl_client_options *o, json_t *request,
 		return SL_EXIT_FAILED;
 	}
 	return SL_EXIT_DONE;
+}
+
+uint64_t sl_answer_number(const json_t *o, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+const char *sl_answer_text(const json_t *o, const char *key, size_t width, char buf[64])
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return sl_text_safe(s ? s : "-", width, buf, 64);
 }

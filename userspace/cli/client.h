@@ -6,6 +6,9 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
 struct sl_client_options {
 	const char *admin; /* path of the admin socket */
@@ -28,5 +31,10 @@ int sl_client_call(const char *admin, json_t *request, json_t **ret);
  * exit code. */
 int sl_client_show(const struct sl_client_options *o, json_t *request,
 		   void (*print)(const json_t *payload, FILE *f));
+
+/* Members of an answer: a number (0 if there is none), and a text of at most width < 64 bytes, safe for a
+ * terminal ("-" if there is none). */
+uint64_t sl_answer_number(const json_t *o, const char *key);
+const char *sl_answer_text(const json_t *o, const char *key, size_t width, char buf[64]);
 
 #endif

@@ -21,28 +21,16 @@ static const char usage[] =
 	"  -j, --json        print the pairs as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
-static uint64_t get(const json_t *o, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(o, key));
-}
-
-static const char *get_text(const json_t *o, const char *key, size_t width, char buf[64])
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return sl_text_safe(s ? s : "-", width, buf, 64);
-}
-
 /* Both 4-tuples in the direction of the request: on one line if they fit. */
 static void print_addresses(FILE *f, const json_t *flow)
 {
 	char client[64], local[64], from[64], to[64];
 	size_t width;
 
-	get_text(flow, "client", 60, client);
-	get_text(flow, "client_local", 60, local);
-	get_text(flow, "upstream_local", 60, from);
-	get_text(flow, "upstream", 60, to);
+	sl_answer_text(flow, "client", 60, client);
+	sl_answer_text(flow, "client_local", 60, local);
+	sl_answer_text(flow, "upstream_local", 60, from);
+	sl_answer_text(flow, "upstream", 60, to);
 	width = 2 + strlen(client) + 4 + strlen(local) + 4 + strlen(from) + 4 + strlen(to);
 	fprintf(f, "  %s -> %s%s%s -> %s\n", client, local, width > COLUMNS ? "\n    => " : " => ",
 		from, to);
@@ -54,12 +42,12 @@ static void print_flow(FILE *f, const json_t *flow, size_t target_width)
 	char engine[64], reason[64];
 
 	fprintf(f, "%-*s %8s %12s %12s  %-8s %s\n", (int)target_width,
-		get_text(flow, "target", target_width, target),
-		sl_text_age(get(flow, "age_ms"), age),
-		sl_text_bytes(get(flow, "bytes_from_client"), client),
-		sl_text_bytes(get(flow, "bytes_from_upstream"), upstream),
-		get_text(flow, "engine", 8, engine),
-		get_text(flow, "reason", COLUMNS - 46 - target_width, reason));
+		sl_answer_text(flow, "target", target_width, target),
+		sl_text_age(sl_answer_number(flow, "age_ms"), age),
+		sl_text_bytes(sl_answer_number(flow, "bytes_from_client"), client),
+		sl_text_bytes(sl_answer_number(flow, "bytes_from_upstream"), upstream),
+		sl_answer_text(flow, "engine", 8, engine),
+		sl_answer_text(flow, "reason", COLUMNS - 46 - target_width, reason));
 	print_addresses(f, flow);
 }
 
@@ -81,7 +69,7 @@ void sl_render_flows(const json_t *payload, FILE *f)
 {
 	const json_t *flows = json_object_get(payload, "flows");
 	size_t i, width = widest_target(flows), n = json_array_size(flows);
-	uint64_t total = get(payload, "total");
+	uint64_t total = sl_answer_number(payload, "total");
 	json_t *flow;
 
 	if (n)

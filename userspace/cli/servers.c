@@ -17,26 +17,16 @@ static const char usage[] =
 	"  -j, --json        print the servers as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
-static uint64_t get(const json_t *o, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(o, key));
-}
-
-static const char *get_text(const json_t *o, const char *key, size_t width, char buf[64])
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return sl_text_safe(s ? s : "-", width, buf, 64);
-}
-
 static void print_server(FILE *f, const json_t *s)
 {
 	char upstream[64], server[64], state[64], why[64];
 
 	fprintf(f, "%-14s %-22s %-8s %6" PRIu64 " %6" PRIu64 " %10" PRIu64 " %8" PRIu64 "  %s\n",
-		get_text(s, "upstream", 14, upstream), get_text(s, "server", 22, server),
-		get_text(s, "state", 8, state), get(s, "leased"), get(s, "idle"),
-		get(s, "requests"), get(s, "failures"), get_text(s, "why", 16, why));
+		sl_answer_text(s, "upstream", 14, upstream),
+		sl_answer_text(s, "server", 22, server), sl_answer_text(s, "state", 8, state),
+		sl_answer_number(s, "leased"), sl_answer_number(s, "idle"),
+		sl_answer_number(s, "requests"), sl_answer_number(s, "failures"),
+		sl_answer_text(s, "why", 16, why));
 }
 
 void sl_render_servers(const json_t *payload, FILE *f)

@@ -17,18 +17,6 @@ static const char usage[] =
 	"  -j, --json        print the statistics as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
-static uint64_t get(const json_t *o, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(o, key));
-}
-
-static const char *get_text(const json_t *o, const char *key, char buf[64])
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return sl_text_safe(s ? s : "-", 63, buf, 64);
-}
-
 static bool is_bytes(const char *name)
 {
 	return strstr(name, "bytes");
@@ -102,13 +90,14 @@ static void print_histograms(FILE *f, const json_t *histograms)
 		"P90", "P99", "P99.9");
 	json_object_foreach((json_t *)histograms, key, h)
 	{
-		uint64_t count = get(h, "count"), mean_us = count ? get(h, "sum_us") / count : 0;
+		uint64_t count = sl_answer_number(h, "count"),
+			 mean_us = count ? sl_answer_number(h, "sum_us") / count : 0;
 		char name[21], text[SL_TEXT_MAX];
 
 		fprintf(f, "%-20s %12" PRIu64 " %10s", sl_text_safe(key, 20, name, sizeof(name)),
 			count, sl_text_us(mean_us, text));
 		for (size_t i = 0; i < SL_ARRAY_SIZE(percentiles); i++)
-			fprintf(f, " %10s", sl_text_us(get(h, percentiles[i]), text));
+			fprintf(f, " %10s", sl_text_us(sl_answer_number(h, percentiles[i]), text));
 		fputc('\n', f);
 	}
 }
@@ -126,10 +115,11 @@ static void print_engines(FILE *f, const json_t *engines)
 		char client[SL_TEXT_MAX], upstream[SL_TEXT_MAX], name[64], reason[64];
 
 		fprintf(f, "%-10.10s %8" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12s %12s  %.30s\n",
-			get_text(e, "name", name), get(e, "active"), get(e, "joined"),
-			get(e, "refused"), sl_text_bytes(get(e, "bytes_from_client"), client),
-			sl_text_bytes(get(e, "bytes_from_upstream"), upstream),
-			available ? "available" : get_text(e, "reason", reason));
+			sl_answer_text(e, "name", 63, name), sl_answer_number(e, "active"),
+			sl_answer_number(e, "joined"), sl_answer_number(e, "refused"),
+			sl_text_bytes(sl_answer_number(e, "bytes_from_client"), client),
+			sl_text_bytes(sl_answer_number(e, "bytes_from_upstream"), upstream),
+			available ? "available" : sl_answer_text(e, "reason", 63, reason));
 	}
 }
 
@@ -167,17 +157,18 @@ static void print_workers(FILE *f, const json_t *workers, uint64_t uptime_ms)
 		"DONE", "REQUESTS", "BUSY", "LONGEST TURN", "OWN MEMORY");
 	json_array_foreach((json_t *)workers, i, w)
 	{
-		double busy =
-			(double)get(w, "busy_us") / 10 / (double)sl_max(uptime_ms, (uint64_t)1);
+		double busy = (double)sl_answer_number(w, "busy_us") / 10 /
+			      (double)sl_max(uptime_ms, (uint64_t)1);
 		char longest[SL_TEXT_MAX], own[SL_TEXT_MAX];
 
 		fprintf(f,
 			"%-6zu %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %12" PRIu64
 			" %6.1f%% %12s %12s\n",
-			i, get(w, "connections_active"), get(w, "connections_accepted"),
-			get(w, "connections_done"), get(w, "requests"), busy,
-			sl_text_us(get(w, "longest_us"), longest),
-			sl_text_bytes(get(w, "own_bytes"), own));
+			i, sl_answer_number(w, "connections_active"),
+			sl_answer_number(w, "connections_accepted"),
+			sl_answer_number(w, "connections_done"), sl_answer_number(w, "requests"),
+			busy, sl_text_us(sl_answer_number(w, "longest_us"), longest),
+			sl_text_bytes(sl_answer_number(w, "own_bytes"), own));
 	}
 }
 
@@ -186,8 +177,9 @@ static void print_names(FILE *f, const json_t *resolver)
 	fprintf(f,
 		"\nnames: %" PRIu64 " asked, %" PRIu64 " from the cache, %" PRIu64
 		" joined, %" PRIu64 " failed, %" PRIu64 " timed out, %" PRIu64 " refused\n",
-		get(resolver, "asked"), get(resolver, "cached"), get(resolver, "joined"),
-		get(resolver, "failed"), get(resolver, "timed_out"), get(resolver, "refused"));
+		sl_answer_number(resolver, "asked"), sl_answer_number(resolver, "cached"),
+		sl_answer_number(resolver, "joined"), sl_answer_number(resolver, "failed"),
+		sl_answer_number(resolver, "timed_out"), sl_answer_number(resolver, "refused"));
 }
 
 static void print_process(FILE *f, const json_t *p)
@@ -196,17 +188,18 @@ static void print_process(FILE *f, const json_t *p)
 
 	fprintf(f,
 		"process: %s resident, %.2f s CPU, %" PRIu64 " of %" PRIu64 " descriptors open\n",
-		sl_text_bytes(get(p, "resident_bytes"), resident), (double)get(p, "cpu_us") / 1e6,
-		get(p, "open_fds"), get(p, "max_fds"));
+		sl_text_bytes(sl_answer_number(p, "resident_bytes"), resident),
+		(double)sl_answer_number(p, "cpu_us") / 1e6, sl_answer_number(p, "open_fds"),
+		sl_answer_number(p, "max_fds"));
 }
 
 void sl_render_stats(const json_t *payload, FILE *f)
 {
-	uint64_t uptime_ms = get(payload, "uptime_ms");
+	uint64_t uptime_ms = sl_answer_number(payload, "uptime_ms");
 	const json_t *gauges = json_object_get(payload, "gauges");
 	char age[SL_TEXT_MAX], version[64];
 
-	fprintf(f, "sluice %s, up %s, %s\n", get_text(payload, "version", version),
+	fprintf(f, "sluice %s, up %s, %s\n", sl_answer_text(payload, "version", 63, version),
 		sl_text_age(uptime_ms, age),
 		json_is_true(json_object_get(payload, "ready")) ? "ready" : "not ready");
 	print_counters(f, json_object_get(payload, "counters"), uptime_ms);
