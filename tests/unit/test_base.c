@@ -108,6 +108,33 @@ static void a_buffer_refuses_what_does_not_fit(void **state)
 	sl_buf_pool_destroy(&p);
 }
 
+static void numbers_are_appended_as_printf_would(void **state)
+{
+	static const uint64_t numbers[] = {0, 9, 10, 15, 16, 200, 65536, UINT64_MAX};
+	char expected[32];
+	struct sl_buf_pool p;
+	struct sl_buf *b;
+
+	sl_buf_pool_init(&p, 20, 1);
+	b = sl_buf_get(&p);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(numbers); i++) {
+		for (unsigned base = 10; base <= 16; base += 6) {
+			int n = snprintf(expected, sizeof(expected), base == 10 ? "%lu" : "%lx",
+					 numbers[i]);
+
+			assert_true(sl_buf_append_number(b, numbers[i], base));
+			assert_int_equal(sl_buf_len(b), n);
+			assert_memory_equal(sl_buf_head(b), expected, n);
+			sl_buf_consume(b, (uint32_t)n);
+		}
+	}
+	assert_true(sl_buf_append_str(b, "19 characters here:"));
+	assert_false(sl_buf_append_number(b, 10, 10));
+	assert_int_equal(sl_buf_len(b), 19);
+	sl_buf_put(&p, b);
+	sl_buf_pool_destroy(&p);
+}
+
 struct test_timer {
 	struct sl_timer timer;
 	struct sl_wheel *wheel;
@@ -313,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_mapped_address_is_the_ipv4_address_it_stands_for),
 		cmocka_unit_test(a_slab_gives_no_more_than_its_limit),
 		cmocka_unit_test(a_buffer_refuses_what_does_not_fit),
+		cmocka_unit_test(numbers_are_appended_as_printf_would),
 		cmocka_unit_test(every_timer_fires_once_and_on_its_tick),
 		cmocka_unit_test(a_deleted_descriptor_gets_no_event_from_the_same_batch),
 		cmocka_unit_test(a_task_posted_by_another_thread_wakes_the_loop),

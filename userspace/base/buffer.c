@@ -65,6 +65,18 @@ bool sl_buf_append_slice(struct sl_buf *b, struct sl_slice s)
 	return sl_buf_append(b, s.p, s.len);
 }
 
+bool sl_buf_append_number(struct sl_buf *b, uint64_t n, unsigned base)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do {
+		digits[--at] = "0123456789abcdef"[n % base];
+		n /= base;
+	} while (n);
+	return sl_buf_append(b, digits + at, sizeof(digits) - at);
+}
+
 bool sl_buf_printf(struct sl_buf *b, const char *fmt, ...)
 {
 	va_list ap;

@@ -65,6 +65,9 @@ void sl_buf_compact(struct sl_buf *b);
 bool sl_buf_append(struct sl_buf *b, const void *p, size_t len);
 bool sl_buf_append_str(struct sl_buf *b, const char *s);
 bool sl_buf_append_slice(struct sl_buf *b, struct sl_slice s);
+/* In digits of base 10 or 16, lower case. */
+bool sl_buf_append_number(struct sl_buf *b, uint64_t n, unsigned base);
+/* Costs a thousand instructions and more: not once per request. */
 bool sl_buf_printf(struct sl_buf *b, const char *fmt, ...) SL_PRINTF(2, 3);
 
 #endif

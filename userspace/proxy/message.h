@@ -55,6 +55,9 @@ struct sl_forwarding {
 bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
 		      const struct sl_forwarding *f, struct sl_buf *out);
 
+/* Via, whose version is that of the message received, and the empty line. */
+bool sl_message_end_head(struct sl_buf *out, unsigned minor, const char *pseudonym);
+
 /* A response as the proxy understands it. */
 struct sl_response {
 	uint16_t status;

@@ -19,8 +19,10 @@ void sl_mover_init(struct sl_mover *m, const struct sl_framing *f, bool chunked)
 
 static void put_content(struct sl_mover *m, struct sl_slice content, struct sl_buf *out)
 {
-	if (m->chunked)
-		sl_buf_printf(out, "%zx\r\n", content.len);
+	if (m->chunked) {
+		sl_buf_append_number(out, content.len, 16);
+		sl_buf_append_str(out, "\r\n");
+	}
 	sl_buf_append_slice(out, content);
 	if (m->chunked)
 		sl_buf_append_str(out, "\r\n");

@@ -153,8 +153,8 @@ static bool write_framing(const struct sl_framing *f, struct sl_buf *out)
 {
 	switch (f->kind) {
 	case SL_FRAMING_LENGTH:
-		return sl_buf_printf(out, "Content-Length: %llu\r\n",
-				     (unsigned long long)f->length);
+		return sl_buf_append_str(out, "Content-Length: ") &&
+		       sl_buf_append_number(out, f->length, 10) && sl_buf_append_str(out, "\r\n");
 	case SL_FRAMING_CHUNKED:
 		return sl_buf_append_str(out, "Transfer-Encoding: chunked\r\n");
 	default:
@@ -169,12 +169,12 @@ static bool write_forwarded(const struct sl_forwarding *f, struct sl_buf *out)
 
 	sl_addr_format_host(&f->client, host);
 	if (f->forwarded == SL_FORWARDED_RFC7239 || f->forwarded == SL_FORWARDED_BOTH)
-		ok = sl_buf_printf(out,
-				   v6 ? "Forwarded: for=\"[%s]\";proto=http\r\n"
-				      : "Forwarded: for=%s;proto=http\r\n",
-				   host);
+		ok = sl_buf_append_str(out, v6 ? "Forwarded: for=\"[" : "Forwarded: for=") &&
+		     sl_buf_append_str(out, host) &&
+		     sl_buf_append_str(out, v6 ? "]\";proto=http\r\n" : ";proto=http\r\n");
 	if (f->forwarded == SL_FORWARDED_XFF || f->forwarded == SL_FORWARDED_BOTH)
-		ok = ok && sl_buf_printf(out, "X-Forwarded-For: %s\r\n", host);
+		ok = ok && sl_buf_append_str(out, "X-Forwarded-For: ") &&
+		     sl_buf_append_str(out, host) && sl_buf_append_str(out, "\r\n");
 	return ok;
 }
 
@@ -186,6 +186,13 @@ static bool write_connection(const struct sl_request *r, struct sl_buf *out)
 	if (r->hop.te_trailers)
 		return sl_buf_append_str(out, "Connection: TE\r\nTE: trailers\r\n");
 	return true;
+}
+
+bool sl_message_end_head(struct sl_buf *out, unsigned minor, const char *pseudonym)
+{
+	return sl_buf_append_str(out, "Via: 1.") && sl_buf_append_number(out, minor, 10) &&
+	       sl_buf_append_str(out, " ") && sl_buf_append_str(out, pseudonym) &&
+	       sl_buf_append_str(out, "\r\n\r\n");
 }
 
 bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
@@ -206,5 +213,5 @@ bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
 	ok = ok && sl_edits_write(f->edits, out);
 	if (ok && r->has_max_forwards)
 		ok = sl_buf_printf(out, "Max-Forwards: %u\r\n", r->max_forwards - 1);
-	return ok && sl_buf_printf(out, "Via: 1.%u %s\r\n\r\n", r->minor, f->pseudonym);
+	return ok && sl_message_end_head(out, r->minor, f->pseudonym);
 }

@@ -51,8 +51,9 @@ static bool write_framing(const struct sl_response *r, const struct sl_response_
 	if (plan->chunked)
 		return sl_buf_append_str(out, "Transfer-Encoding: chunked\r\n");
 	if (r->framing.kind == SL_FRAMING_LENGTH)
-		return sl_buf_printf(out, "Content-Length: %llu\r\n",
-				     (unsigned long long)r->framing.length);
+		return sl_buf_append_str(out, "Content-Length: ") &&
+		       sl_buf_append_number(out, r->framing.length, 10) &&
+		       sl_buf_append_str(out, "\r\n");
 	return true;
 }
 
@@ -74,8 +75,9 @@ bool sl_response_write(const struct sl_head *h, const struct sl_response *r,
 		       struct sl_buf *out)
 {
 	bool length_written = false;
-	bool ok = sl_buf_printf(out, "HTTP/1.1 %u ", r->status) &&
-		  sl_buf_append_slice(out, h->reason) && sl_buf_append_str(out, "\r\n");
+	bool ok = sl_buf_append_str(out, "HTTP/1.1 ") && sl_buf_append_number(out, r->status, 10) &&
+		  sl_buf_append_str(out, " ") && sl_buf_append_slice(out, h->reason) &&
+		  sl_buf_append_str(out, "\r\n");
 
 	for (unsigned i = 0; i < h->n_fields && ok; i++) {
 		const struct sl_field *f = &h->field[i];
@@ -85,6 +87,5 @@ bool sl_response_write(const struct sl_head *h, const struct sl_response *r,
 			     sl_buf_append_slice(out, f->value) && sl_buf_append_str(out, "\r\n");
 	}
 	return ok && write_framing(r, plan, out) && write_connection(r, plan, out) &&
-	       sl_edits_write(plan->edits, out) &&
-	       sl_buf_printf(out, "Via: 1.%u %s\r\n\r\n", h->minor, pseudonym);
+	       sl_edits_write(plan->edits, out) && sl_message_end_head(out, h->minor, pseudonym);
 }
