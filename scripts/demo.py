@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
 import demo_packet  # noqa: E402
-from demo_tools import (PROBLEMS, Failed, Results, echo, make_random, rate, say,  # noqa: E402
-                        sha, show, size)
+from demo_tools import (DEFAULTS, PROBLEMS, Failed, Results, echo, make_random,  # noqa: E402
+                        rate, say, sha, show, size)
 from lab import SERVER, Bpffs, Origin, Skip, Sluice, Topology, until  # noqa: E402
 from lab.nginx import Nginx  # noqa: E402
 
@@ -42,8 +42,7 @@ class Demo:
         self.nginx = Nginx(self.net.server, SERVER, where)
         self.echo = Origin(self.net.server, SERVER, 7, echo)
         self.bpffs = Bpffs()
-        self.sluice = Sluice(self.net, {"workers": os.cpu_count() or 1}, release=True, hosts=HOSTS,
-                             bpffs=self.bpffs)
+        self.sluice = Sluice(self.net, DEFAULTS, release=True, hosts=HOSTS, bpffs=self.bpffs)
         (self.nginx.files / "hello").write_text("hello through the gate\n")
 
     def curl(self, *arguments, timeout=120):

@@ -7,6 +7,9 @@ import subprocess
 
 from lab import Ended
 
+# Of sluice: a worker per core, and for the rest what it does when nobody tells it otherwise.
+DEFAULTS = {"workers": os.cpu_count() or 1, "splice": {}}
+
 
 class Failed(Exception):
     pass

@@ -63,8 +63,8 @@ class Sluice:
     def start(self):
         self.file = self.dir / "sluice.yaml"
         self.file.write_text(json.dumps(self.config, indent=1))
-        # A bpffs of its own: no pins are shared with the host, or with other suites.
-        mounts = ["{ mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true; }"]
+        # A bpffs of its own if none was given: no pins are shared with the host, or other suites.
+        mounts = [] if self.outer else ["{ mount -t bpf bpf /sys/fs/bpf 2>/dev/null || true; }"]
         for target, text in self.files.items():
             own = self.dir / target.rsplit("/", 1)[1]
             own.write_text(text)
