@@ -48,9 +48,9 @@ struct {
 /* Packets, bytes and incidents by reason, per CPU; user space sums them up. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SL_REASON_COUNT);
-	__type(key, __u32); /* enum sl_reason */
-	__type(value, struct sl_counter);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sl_counters);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } counters SEC(".maps");
 

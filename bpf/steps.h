@@ -40,13 +40,14 @@ struct sl_found {
 
 SL_INLINE int sl_count_sent(__u32 reason, __u32 bytes)
 {
-	struct sl_counter *c = bpf_map_lookup_elem(&counters, &reason);
+	const __u32 only = 0;
+	struct sl_counter *c = bpf_map_lookup_elem(&counters, &only);
 
-	if (c) {
-		c->packets++;
-		c->bytes += bytes;
-	}
-	return c != NULL;
+	if (!c || reason >= SL_REASON_COUNT)
+		return 0;
+	c[reason].packets++;
+	c[reason].bytes += bytes;
+	return 1;
 }
 
 /* Out of line: what is rare should take neither registers nor stack from what is not. The value is

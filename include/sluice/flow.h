@@ -22,9 +22,12 @@
 #endif
 
 #define SL_LAYOUT_MAGIC	  0x65636c73 /* "slce" */
-#define SL_LAYOUT_VERSION 3
+#define SL_LAYOUT_VERSION 4
 
-enum sl_flow_state {
+/* Enums of a field's size, so that bpftool prints names. */
+#define SL_ENUM_BYTE __attribute__((packed))
+
+enum SL_ENUM_BYTE sl_flow_state {
 	SL_FLOW_FREE = 0,   /* the slot holds no pair; its packets, if any, are not ours */
 	SL_FLOW_WATCH = 1,  /* the sockets carry it; packets pass, and are noted */
 	SL_FLOW_ARMED = 2,  /* as WATCH, and the first moment of quiet makes it ACTIVE */
@@ -48,7 +51,7 @@ enum sl_leg_flag {
 };
 
 /* How packets leave towards the peer of a leg; struct sl_leg.output. Chosen by the control plane. */
-enum sl_output {
+enum SL_ENUM_BYTE sl_output {
 	SL_OUT_REDIRECT = 0, /* bpf_redirect to ifindex, or XDP_TX where it is the same device */
 	SL_OUT_PEER = 1,  /* tc: bpf_redirect_peer, into the namespace at the other end of a veth */
 	SL_OUT_NEIGH = 2, /* tc: bpf_redirect_neigh, the kernel finds the next hop */
@@ -107,8 +110,8 @@ struct sl_leg {
 	__u32 fin_end;	   /* ACTIVE: sequence number after the peer's FIN */
 	__u8 peer_wscale;  /* the window scale that the peer announced */
 	__u8 local_wscale; /* the one that the proxy announced to it */
-	__u8 output;	   /* enum sl_output: how packets reach this peer */
-	__u8 tagging;	   /* number of VLAN tags, | SL_TAG_SERVICE if the outer is 802.1ad */
+	enum sl_output output; /* how packets reach this peer */
+	__u8 tagging;	       /* number of VLAN tags, | SL_TAG_SERVICE if the outer is 802.1ad */
 };
 #define SL_TAG_SERVICE 0x10
 
@@ -127,7 +130,7 @@ struct sl_flow_pair {
 #else
 	__u32 lock; /* struct bpf_spin_lock: no business of user space */
 #endif
-	__u8 state; /* enum sl_flow_state */
+	enum sl_flow_state state;
 	__u8 flags; /* enum sl_pair_flag */
 	__u16 generation;
 	__u32 flip_ms;	   /* CLOCK_MONOTONIC of the flip, ms, low 32 bits */
@@ -136,7 +139,7 @@ struct sl_flow_pair {
 	struct sl_leg leg[2];
 };
 
-/* Key of `counters`: what became of a packet, or what happened to a pair. The values are stable. */
+/* What became of a packet, or what happened to a pair. The values are stable. */
 #define SL_REASONS(X)                                                                     \
 	X(PASS_WATCHED, "passed, noted for a pair that its sockets carry")                \
 	X(PASS_LINGER, "passed, an ACK that the lingering socket waits for")              \
@@ -175,10 +178,17 @@ enum sl_reason {
 		SL_REASON_COUNT,
 };
 
-/* Value of `counters`, per CPU. */
 struct sl_counter {
 	__u64 packets; /* or pairs, or events */
 	__u64 bytes;   /* TCP payload of those packets */
+};
+
+/* The only value of `counters`, per CPU. Names, so that bpftool prints them; programs take it for an
+ * array of SL_REASON_COUNT. */
+struct sl_counters {
+#define X(name, text) struct sl_counter name;
+	SL_REASONS(X)
+#undef X
 };
 
 enum sl_event_type {
@@ -275,6 +285,7 @@ SL_ABI_SIZE(struct sl_flow, 8);
 SL_ABI_SIZE(struct sl_leg, 120);
 SL_ABI_SIZE(struct sl_flow_pair, 256);
 SL_ABI_SIZE(struct sl_counter, 16);
+SL_ABI_SIZE(struct sl_counters, SL_REASON_COUNT * sizeof(struct sl_counter));
 SL_ABI_SIZE(struct sl_event, 8);
 SL_ABI_SIZE(struct sl_control_leg, 60);
 SL_ABI_SIZE(struct sl_control, 136);

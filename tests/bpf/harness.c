@@ -139,11 +139,11 @@ void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *
 
 uint64_t harness_count(struct harness *h, enum sl_reason reason)
 {
-	struct sl_counter c;
+	struct sl_counter c[SL_REASON_COUNT];
 
-	if (sl_pins_counter(&h->pins, reason, &c))
+	if (sl_pins_counters(&h->pins, c))
 		die("counters");
-	return c.packets;
+	return c[reason].packets;
 }
 
 static int take_event(void *arg, void *data, size_t size)

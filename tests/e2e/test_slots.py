@@ -173,6 +173,41 @@ def auto_chooses_the_packet_engine(lab):
     place.sluice.stop()
 
 
+def dumped_flow(place, peer, local):
+    """The value of a flow as bpftool shows it, found by what a person would look for."""
+    name, family = (("flows6", socket.AF_INET6) if "[" in peer else ("flows", socket.AF_INET))
+    (src, sport), (dst, dport) = (a.rsplit(":", 1) for a in (peer, local))
+    key = {"src": list(socket.inet_pton(family, src.strip("[]"))),
+           "dst": list(socket.inet_pton(family, dst.strip("[]"))),
+           "sport": int(sport), "dport": int(dport)}
+    found = [f["value"] for f in place.sluice.dump(name) if f["key"] == key]
+    check(found, lambda: f"{key} is not in {place.sluice.dump(name)}")
+    return found[0]
+
+
+@suite.test()
+def bpftool_shows_spliced_pairs_with_named_fields(lab):
+    for where in ("veth", "veth6"):
+        place = lab.open(where, splice={"pairs": 16})
+        with place.tunnels(2) as (pairs, flows):
+            echo_word(*pairs[0], b"hello")
+            for flow in flows:
+                client = dumped_flow(place, flow["client"], flow["client_local"])
+                server = dumped_flow(place, flow["upstream"], flow["upstream_local"])
+                equal((client["leg"], server["leg"]), (0, 1), "legs")
+                equal(client["pair"], server["pair"], "slot")
+                pair = place.sluice.dump("pairs")[client["pair"]]["value"]
+                equal(pair["state"], "SL_FLOW_ACTIVE", "state")
+                equal({leg["output"] for leg in pair["leg"]}, {"SL_OUT_REDIRECT"}, "output")
+                equal([leg["bytes"] + 5 for leg in pair["leg"]],
+                      [place_flow[f"bytes_from_{side}"] for side in ("client", "upstream")
+                       for place_flow in place.sluice.flows()
+                       if place_flow["client"] == flow["client"]], "bytes, beside those before")
+            sent = place.sluice.dump("counters")[0]["values"]
+            equal(sum(cpu["value"]["SENT"]["bytes"] for cpu in sent), 2 * len(b"hello"), "counters")
+        place.sluice.stop()
+
+
 @suite.test()
 def source_ports_are_the_configured_ones(lab):
     place = lab.open(splice={"ports": "5000-5003"})

@@ -73,8 +73,8 @@ static void tell_counters(each_fn *each, void *arg)
 {
 	struct sl_counter counter[SL_REASON_COUNT] = {0};
 
-	for (int i = 0; shared->slot && i < SL_REASON_COUNT; i++)
-		sl_pins_counter(&shared->pins, i, &counter[i]);
+	if (shared->slot)
+		sl_pins_counters(&shared->pins, counter);
 	tell_reasons(counter,
 		     (struct sl_figure){"packet_packets_total", "counter",
 					"Packets by what became of them, since the programs were "

@@ -182,22 +182,22 @@ int sl_pins_control(const struct sl_pins *m, struct sl_control *c)
 	return bpf_prog_test_run_opts(m->control, &opts) ? -errno : 0;
 }
 
-int sl_pins_counter(const struct sl_pins *m, enum sl_reason reason, struct sl_counter *ret)
+int sl_pins_counters(const struct sl_pins *m, struct sl_counter ret[SL_REASON_COUNT])
 {
 	int cpus = libbpf_num_possible_cpus();
-	_sl_free_ struct sl_counter *values = calloc(cpus > 0 ? cpus : 1, sizeof(*values));
-	struct sl_counter sum = {0};
-	uint32_t key = reason;
+	_sl_free_ struct sl_counters *values = calloc(cpus > 0 ? cpus : 1, sizeof(*values));
+	const struct sl_counter *c = (const struct sl_counter *)values;
+	const uint32_t only = 0;
 
 	if (cpus < 0 || !values)
 		return cpus < 0 ? cpus : -ENOMEM;
-	if (bpf_map_lookup_elem(m->counters, &key, values))
+	if (bpf_map_lookup_elem(m->counters, &only, values))
 		return -errno;
-	for (int i = 0; i < cpus; i++) {
-		sum.packets += values[i].packets;
-		sum.bytes += values[i].bytes;
+	memset(ret, 0, SL_REASON_COUNT * sizeof(*ret));
+	for (int i = 0; i < cpus * SL_REASON_COUNT; i++) {
+		ret[i % SL_REASON_COUNT].packets += c[i].packets;
+		ret[i % SL_REASON_COUNT].bytes += c[i].bytes;
 	}
-	*ret = sum;
 	return 0;
 }
 

@@ -36,8 +36,8 @@ int sl_pin_layout(const char *folder, struct sl_layout *ret);
 /* Runs the control program. 0, with the answer in c->ret, or -errno of the call itself. */
 int sl_pins_control(const struct sl_pins *p, struct sl_control *c);
 
-/* A counter, summed over the CPUs. */
-int sl_pins_counter(const struct sl_pins *p, enum sl_reason reason, struct sl_counter *ret);
+/* All counters, summed over the CPUs, by enum sl_reason. */
+int sl_pins_counters(const struct sl_pins *p, struct sl_counter ret[SL_REASON_COUNT]);
 
 /* What the kernel accounts for the maps that are open, bytes. */
 uint64_t sl_pins_memory(const struct sl_pins *p);

@@ -4,7 +4,6 @@ and an origin's namespace."""
 
 import contextlib
 import json
-import re
 import threading
 from pathlib import Path
 
@@ -23,15 +22,6 @@ WHERE = {"veth": ("10.1.0.1", "10.2.0.2"), "loopback": ("127.0.0.1", "127.0.0.1"
 
 
 MAPS = "/sys/fs/bpf/sluice"
-
-
-def _reasons():
-    """Names of the programs' counters, in order."""
-    text = (Path(__file__).resolve().parents[3] / "include/sluice/flow.h").read_text()
-    return re.findall(r"^\tX\((\w+), ", text.split("#define SL_REASONS")[1].split("enum ")[0], re.M)
-
-
-REASONS = _reasons()
 
 
 class PacketSluice(Sluice):
@@ -76,8 +66,8 @@ class PacketSluice(Sluice):
 
     def counter(self, name):
         """One of the programs' counters, summed over the CPUs."""
-        values = self.dump("counters")[REASONS.index(name)]["values"]
-        return sum(v["value"]["packets"] for v in values)
+        (counters,) = self.dump("counters")
+        return sum(v["value"][name]["packets"] for v in counters["values"])
 
     def steal_events(self):
         """How many there were that sluice will never see. It is stopped meanwhile."""
