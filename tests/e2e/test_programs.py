@@ -37,7 +37,7 @@ class ProgramLab(Lab):
             raise
         (self.nginx.files / "big").write_bytes(Source(1).take(BIG))
         self.sha = hashlib.sha256((self.nginx.files / "big").read_bytes()).hexdigest()
-        (self.nginx.files / "small").write_bytes(b"small\n")
+        (self.nginx.files / "word").write_bytes(b"small\n")
 
     def __exit__(self, *error):
         try:
@@ -62,19 +62,19 @@ def sha(path):
 
 @suite.test()
 def curl_gets_by_absolute_form(lab):
-    done = lab.curl("-w", "%{http_code} %{num_connects}", "http://10.2.0.2/small")
+    done = lab.curl("-w", "%{http_code} %{num_connects}", "http://10.2.0.2/word")
     equal(done.stdout, b"small\n200 1", f"output ({done.stderr})")
 
 
 @suite.test()
 def curl_gets_https_by_connect(lab):
-    done = lab.curl("-w", "%{http_connect} %{http_code}", "https://10.2.0.2/small")
+    done = lab.curl("-w", "%{http_connect} %{http_code}", "https://10.2.0.2/word")
     equal(done.stdout, b"small\n200 200", f"output ({done.stderr})")
 
 
 @suite.test()
 def curl_reuses_its_connection(lab):
-    done = lab.curl("-w", "%{num_connects}\n", *["http://10.2.0.2/small"] * 5)
+    done = lab.curl("-w", "%{num_connects}\n", *["http://10.2.0.2/word"] * 5)
     equal(done.stdout.split(), [b"small", b"1", *[b"small", b"0"] * 4], "connects")
 
 
@@ -82,7 +82,7 @@ def curl_reuses_its_connection(lab):
 def curl_asks_for_the_head_a_range_and_what_is_not_there(lab):
     done = lab.curl("-I", "http://10.2.0.2/big")
     check(b"content-length: %d" % BIG in done.stdout.lower(), "the length of HEAD")
-    equal(lab.curl("-r", "1-3", "http://10.2.0.2/small").stdout, b"mal", "a range")
+    equal(lab.curl("-r", "1-3", "http://10.2.0.2/word").stdout, b"mal", "a range")
     done = lab.curl("-w", "%{http_code}", "-o", "/dev/null", "http://10.2.0.2/nothing")
     equal(done.stdout, b"404", "status")
 
@@ -132,7 +132,7 @@ def wrk_sees_no_errors(lab):
     if not shutil.which("wrk"):
         raise Skip("wrk is not installed")
     script = lab.dir / "proxy.lua"
-    script.write_text('request = function() return "GET http://10.2.0.2/small HTTP/1.1\\r\\n'
+    script.write_text('request = function() return "GET http://10.2.0.2/word HTTP/1.1\\r\\n'
                       'Host: 10.2.0.2\\r\\n\\r\\n" end\n')
     before = lab.sluice.stats()
     done = lab.net.client.run("wrk", "-t1", "-c50", "-d3s", "-s", script, PROXY + "/", text=True)
@@ -147,7 +147,7 @@ def wrk_sees_no_errors(lab):
 
 @suite.test(timeout=30)
 def curl_upgrades_nothing_and_survives_a_dead_target(lab):
-    done = lab.curl("-w", "%{http_code}", "-o", "/dev/null", "--http2", "http://10.2.0.2/small")
+    done = lab.curl("-w", "%{http_code}", "-o", "/dev/null", "--http2", "http://10.2.0.2/word")
     equal(done.stdout, b"200", "status with h2c offered")
     done = lab.curl("-w", "%{http_code}", "-o", "/dev/null", "http://10.2.0.2:9/")
     equal(done.stdout, b"502", "status of a dead port")
