@@ -23,6 +23,7 @@ from vm import kernels
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "test"
 SUITE_TIMEOUT_S = 600
+PATIENCE = "3"  # for end-to-end suites: several run at once, on a machine that may have more to do
 
 # name: (compiler, meson options). ASan+UBSan for what must be correct, release for bulk, clang for
 # its warnings and for libFuzzer's replay of the corpus.
@@ -163,7 +164,8 @@ def find_sluice(tree):
 
 
 def end_to_end(runner, quick):
-    env = {"SLUICE": find_sluice("asan"), "SLUICE_RELEASE": find_sluice("release")}
+    env = {"SLUICE": find_sluice("asan"), "SLUICE_RELEASE": find_sluice("release"),
+           "SLUICE_PATIENCE": os.environ.get("SLUICE_PATIENCE", PATIENCE)}
     suites = sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []

@@ -2,6 +2,7 @@
 """Network namespaces without names: held by a descriptor, entered by a thread for as long as it makes
 a socket, gone when this process is."""
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -42,8 +43,9 @@ class Namespace:
         made = []
 
         def make():
-            _call(_libc.unshare(_CLONE_NEWNET))
-            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+            with contextlib.suppress(PermissionError):
+                _call(_libc.unshare(_CLONE_NEWNET))
+                made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
 
         thread = threading.Thread(target=make)
         thread.start()

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from lab.net import until
+from lab.net import PATIENCE, until
 from lab.suite import Skip, check, equal
 from lab.wire import Wire
 
@@ -96,7 +96,7 @@ class Sluice:
         if self.process.poll() is None:
             self.kill(number)
         try:
-            got = self.process.wait(timeout)
+            got = self.process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -4,12 +4,13 @@ its underscores as spaces."""
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
 import traceback
 
-from lab.net import PATIENCE
+from lab.net import PATIENCE, Namespace
 
 
 class Skip(Exception):
@@ -32,6 +33,14 @@ def check(condition, what):
 def equal(got, wanted, what="value"):
     if got != wanted:
         raise Failure(f"{what}: got {got!r}, wanted {wanted!r}")
+
+
+def need_namespaces():
+    """All suites live in network namespaces."""
+    try:
+        os.close(Namespace().fd)
+    except OSError as e:
+        raise Skip(e) from None
 
 
 class Suite:
@@ -63,6 +72,7 @@ class Suite:
             print(f"1..0 # SKIP no test matches {' or '.join(patterns)}")
             return 0
         try:
+            need_namespaces()
             with setup() as lab:
                 failed = sum([not self._run(lab, i, *t) for i, t in enumerate(chosen, 1)])
         except Skip as reason:
