@@ -44,6 +44,7 @@ static int fake_join(struct sl_engine *engine, struct sl_pair *p, const char **r
 		return e->join_answer;
 	}
 	e->carries = p;
+	e->active++;
 	p->engine = engine;
 	return 0;
 }
@@ -56,6 +57,7 @@ static int fake_part(struct sl_pair *p)
 	if (e->part_answer)
 		return e->part_answer;
 	e->carries = NULL;
+	e->active--;
 	p->engine = NULL;
 	return 0;
 }
@@ -83,7 +85,8 @@ static void fake_count(struct sl_pair *p)
 
 static void fake_totals(const struct sl_engine *e, struct sl_engine_totals *ret)
 {
-	*ret = (struct sl_engine_totals){0};
+	*ret = (struct sl_engine_totals){
+		.active = sl_container_of(e, const struct fake_engine, base)->active};
 }
 
 static struct sl_engine_ops fake_ops(const char *name)

@@ -13,6 +13,7 @@ struct fake_engine {
 	int prepare_answer, join_answer, part_answer;
 	const char *join_reason;
 	unsigned prepared, forgotten, joined, parted, aborted, counted;
+	uint64_t active;		 /* what totals() reports */
 	struct sl_pair *carries;	 /* the pair that join took, or NULL */
 	struct sl_pair_count traffic[2]; /* what count() reports */
 };

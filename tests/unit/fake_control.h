@@ -139,7 +139,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.worker_stats = fake_worker_stats,
 		.flows = fake_flows,
 		.engine = fake_engine,
-		.figures = sl_packet_figures, /* of an engine that was not opened */
+		.figures = sl_engine_figures, /* of an engine that was not opened */
 		.ready = fake_ready,
 		.servers = fake_servers,
 		.drain_server = fake_drain_server,

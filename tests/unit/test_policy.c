@@ -179,6 +179,274 @@ static void a_pair_that_nobody_takes_is_told(void **state)
 	assert_null(f.pair.engine);
 }
 
+/* --- "auto" and an engine for conversations --- */
+
+static void open_for_talk(struct fixture *f)
+{
+	open_fixture(f, NULL);
+	f->sockmap.ops.for_talk = true;
+	f->packet.join_answer = -EOPNOTSUPP;
+	start(f);
+}
+
+/* So many messages of so many bytes each way in every half second, reviewed as a worker does. */
+static void talk(struct fixture *f, uint64_t from_ms, uint64_t to_ms, uint64_t messages,
+		 uint64_t size)
+{
+	for (uint64_t now = from_ms; now < to_ms; now += 10) {
+		for (int side = 0; side < 2; side++) {
+			f->pair.from[side].messages += now / 10 % 50 < messages;
+			f->pair.from[side].bytes += now / 10 % 50 < messages ? size : 0;
+		}
+		review_at(f, now);
+	}
+}
+
+static void a_conversation_that_packet_refuses_goes_to_the_engine_for_it(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	talk(&f, 1000, 1400, 50, 64);
+	assert_ptr_equal(f.pair.engine, &f.floor.base);
+	talk(&f, 1400, 5000, 50, 64);
+	assert_int_equal(f.packet.joined, 1);
+	assert_int_equal(f.sockmap.joined, 1);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+	assert_string_equal(f.state.reason, "small messages to and fro");
+	talk(&f, 5000, 60000, 50, 64);
+	assert_int_equal(f.sockmap.parted, 0);
+}
+
+static void what_is_no_conversation_stays_in_the_floor(void **state)
+{
+	static const struct {
+		uint64_t messages, size;
+		uint32_t host, worker;
+		uint64_t active;
+		const char *reason; /* the packet engine's words stay unless it does talk */
+	} rows[] = {
+		{0, 0, 0, 0, 0, "told so"},
+		{1, 64, 0, 0, 0, "told so"},
+		{50, 16384, 0, 0, 0, "told so"},
+		{50, 64, 21, 0, 0, "auto: the host is busy"},
+		{50, 64, 0, 71, 0, "auto: the worker is busy"},
+		{50, 64, 0, 0, 8, "auto: others talk already"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fixture f;
+
+		open_for_talk(&f);
+		f.policy.host = rows[i].host;
+		f.policy.worker = rows[i].worker;
+		f.sockmap.active = rows[i].active;
+		talk(&f, 1000, 20000, rows[i].messages, rows[i].size);
+		assert_int_equal(f.sockmap.joined, 0);
+		assert_ptr_equal(f.pair.engine, &f.floor.base);
+		assert_string_equal(f.state.reason, rows[i].reason);
+	}
+}
+
+static void without_the_packet_engine_the_judgement_is_the_reason(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	f.engines.engine[1] = NULL;
+	talk(&f, 1000, 5000, 50, 16384);
+	assert_string_equal(f.state.reason, "auto: bulk");
+	talk(&f, 5000, 20000, 0, 0);
+	assert_string_equal(f.state.reason, "auto: idle");
+}
+
+static void a_silent_pair_is_looked_at_less_and_less_often(void **state)
+{
+	struct fixture f;
+	unsigned looks = 0;
+
+	open_for_talk(&f);
+	for (uint64_t now = 1000; now < 61000; now += 10) {
+		looks += now >= f.state.next_ms;
+		review_at(&f, now);
+	}
+	assert_in_range(looks, 10, 25);
+}
+
+static void a_conversation_that_turns_to_bulk_goes_back_and_has_to_wait(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	talk(&f, 1000, 5000, 50, 64);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+	talk(&f, 5000, 6000, 50, 65536);
+	assert_ptr_equal(f.pair.engine, &f.floor.base);
+	assert_string_equal(f.state.reason, "auto: bulk");
+	assert_int_equal(f.sockmap.parted, 1);
+	talk(&f, 6000, 6900, 50, 64);
+	assert_ptr_equal(f.pair.engine, &f.floor.base);
+	talk(&f, 6900, 10000, 50, 64);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+}
+
+/* Bulk and talk take turns every 5 seconds, for ten minutes. */
+static void to_and_fro_becomes_rare(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	for (uint64_t now = 1000; now < 600000; now += 10000) {
+		talk(&f, now, now + 5000, 50, 64);
+		talk(&f, now + 5000, now + 10000, 50, 65536);
+	}
+	assert_in_range(f.sockmap.parted, 3, 12);
+}
+
+static void each_way_back_has_its_cause(void **state)
+{
+	static const struct {
+		uint64_t messages, size, by_hand;
+		uint32_t host, worker;
+		uint64_t active;
+		const char *reason;
+	} rows[] = {
+		{0, 0, 0, 0, 0, 1, "auto: idle"},
+		{50, 16384, 0, 0, 0, 1, "auto: bulk"},
+		{50, 64, 1000000, 0, 0, 1, "auto: a peer reads slowly"},
+		{50, 64, 0, 41, 0, 1, "auto: the host is busy"},
+		{50, 64, 0, 0, 91, 1, "auto: the worker is busy"},
+		{50, 64, 0, 0, 0, 17, "auto: others talk already"},
+		{50, 64, 0, 40, 90, 16, NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fixture f;
+
+		open_for_talk(&f);
+		talk(&f, 1000, 5000, 50, 64);
+		assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+		f.policy.host = rows[i].host;
+		f.policy.worker = rows[i].worker;
+		f.sockmap.active = rows[i].active;
+		f.pair.by_hand += rows[i].by_hand;
+		talk(&f, 5000, 16500, rows[i].messages, rows[i].size);
+		assert_int_equal(f.sockmap.parted > 0, rows[i].reason != NULL);
+		if (rows[i].reason && rows[i].messages == 0)
+			assert_string_equal(f.state.reason, rows[i].reason);
+	}
+}
+
+static void a_pause_in_a_conversation_is_forgiven(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	talk(&f, 1000, 5000, 50, 64);
+	for (uint64_t now = 5000; now < 100000; now += 9000) {
+		talk(&f, now, now + 8000, 0, 0);
+		talk(&f, now + 8000, now + 9000, 50, 64);
+	}
+	assert_int_equal(f.sockmap.parted, 0);
+}
+
+static void a_busy_pair_is_asked_back_until_it_comes(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	talk(&f, 1000, 5000, 50, 64);
+	f.sockmap.part_answer = -EAGAIN;
+	talk(&f, 5000, 6000, 50, 65536);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+	assert_string_equal(f.state.reason, "auto: bulk");
+	assert_in_range(f.sockmap.parted, 10, 100);
+	f.sockmap.part_answer = 0;
+	talk(&f, 6000, 6100, 50, 64);
+	assert_ptr_equal(f.pair.engine, &f.floor.base);
+}
+
+/* It has half closed: there is no way back. */
+static void a_pair_that_can_not_come_back_is_left_alone(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	talk(&f, 1000, 5000, 50, 64);
+	f.sockmap.part_answer = -EOPNOTSUPP;
+	talk(&f, 5000, 9000, 50, 65536);
+	assert_int_equal(f.sockmap.parted, 1);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+}
+
+static void by_name_an_engine_for_conversations_keeps_what_it_has(void **state)
+{
+	struct fixture f;
+
+	open_fixture(&f, "sockmap");
+	f.sockmap.ops.for_talk = true;
+	f.policy.host = f.policy.worker = 100;
+	start(&f);
+	review_at(&f, 1050);
+	assert_ptr_equal(f.pair.engine, &f.sockmap.base);
+	talk(&f, 1060, 20000, 50, 65536);
+	assert_int_equal(f.sockmap.parted, 0);
+	assert_string_equal(f.state.reason, "ripe");
+}
+
+static void an_engine_that_failed_gets_no_more_pairs(void **state)
+{
+	struct fixture f;
+
+	open_for_talk(&f);
+	sl_engine_break(&f.sockmap.base, "it lost bytes");
+	talk(&f, 1000, 10000, 50, 64);
+	assert_int_equal(f.sockmap.joined, 0);
+
+	open_fixture(&f, "sockmap");
+	sl_engine_break(&f.sockmap.base, "it lost bytes");
+	start(&f);
+	assert_string_equal(f.state.reason, "the configured engine is not available");
+
+	open_fixture(&f, NULL); /* while the pair waits for its offer */
+	start(&f);
+	sl_engine_break(&f.packet.base, "it lost bytes");
+	sl_engine_break(&f.sockmap.base, "it lost bytes");
+	review_at(&f, 1050);
+	assert_ptr_equal(f.pair.engine, &f.floor.base);
+}
+
+struct seen_figures {
+	uint64_t promotions, bulk;
+	unsigned n;
+};
+
+static void see_figure(void *arg, const struct sl_figure *f)
+{
+	struct seen_figures *seen = arg;
+
+	seen->n++;
+	if (!strcmp(f->name, "policy_promotions_total"))
+		seen->promotions = f->n;
+	if (f->value && !strcmp(f->value, "auto: bulk"))
+		seen->bulk = f->n;
+}
+
+static void what_auto_does_is_counted_by_reason(void **state)
+{
+	struct seen_figures before = {0}, after = {0};
+	struct fixture f;
+
+	sl_policy_figures(see_figure, &before);
+	open_for_talk(&f);
+	talk(&f, 1000, 5000, 50, 64);
+	talk(&f, 5000, 6000, 50, 65536);
+	sl_policy_figures(see_figure, &after);
+	assert_int_equal(after.promotions, before.promotions + 1);
+	assert_int_equal(after.bulk, before.bulk + 1);
+	assert_int_equal(after.n, SL_TALK_VERDICTS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +458,19 @@ int main(void)
 		cmocka_unit_test(a_configured_engine_is_the_only_one),
 		cmocka_unit_test(the_engine_that_may_get_the_pair_prepares),
 		cmocka_unit_test(a_pair_that_nobody_takes_is_told),
+		cmocka_unit_test(a_conversation_that_packet_refuses_goes_to_the_engine_for_it),
+		cmocka_unit_test(what_is_no_conversation_stays_in_the_floor),
+		cmocka_unit_test(without_the_packet_engine_the_judgement_is_the_reason),
+		cmocka_unit_test(a_silent_pair_is_looked_at_less_and_less_often),
+		cmocka_unit_test(a_conversation_that_turns_to_bulk_goes_back_and_has_to_wait),
+		cmocka_unit_test(to_and_fro_becomes_rare),
+		cmocka_unit_test(each_way_back_has_its_cause),
+		cmocka_unit_test(a_pause_in_a_conversation_is_forgiven),
+		cmocka_unit_test(a_busy_pair_is_asked_back_until_it_comes),
+		cmocka_unit_test(a_pair_that_can_not_come_back_is_left_alone),
+		cmocka_unit_test(by_name_an_engine_for_conversations_keeps_what_it_has),
+		cmocka_unit_test(an_engine_that_failed_gets_no_more_pairs),
+		cmocka_unit_test(what_auto_does_is_counted_by_reason),
 	};
 
 	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

@@ -17,6 +17,8 @@ CONSOLE_LINES = 60
 BPF = ["rewrite", "handover", "loader", "live"]
 JOBS = [
     *[(f"bpf-{name}", 60, f"{{build}}/tests/bpf/bpf-{name}") for name in BPF],
+    ("bpf-sockmap-stress", 90, "env SLUICE_STRESS_TUNNELS=150 SLUICE_STRESS_BYTES=200000"
+     " {build}/tests/bpf/bpf-sockmap-stress"),
     ("e2e-packet", 240, "env SLUICE={sluice} python3 tests/e2e/test_packet.py -k a_quiet -k half_close -k a_reset"
      " -k answer_and_close -k killing -k without_privileges"),
     ("e2e-copy", 120, "env SLUICE={sluice} python3 tests/e2e/test_tunnels.py -k random_sizes"

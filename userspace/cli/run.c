@@ -49,7 +49,7 @@ static void choose_engines(const struct sl_config *c,
 	ret[n++] = &sl_copy_engine;
 	if (wants(c, SL_SPLICE_PACKET) || wants(c, SL_SPLICE_AUTO))
 		ret[n++] = &sl_packet_engine;
-	if (wants(c, SL_SPLICE_SOCKMAP))
+	if (wants(c, SL_SPLICE_SOCKMAP) || wants(c, SL_SPLICE_AUTO))
 		ret[n++] = &sl_sockmap_engine;
 	ret[n] = NULL;
 }
@@ -108,7 +108,7 @@ int sl_cmd_run(int argc, char **argv)
 		.transport_new = sl_socket_transport_new,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,
-		.figures = sl_packet_figures,
+		.figures = sl_engine_figures,
 	};
 	struct sl_config *config;
 	const char *file = NULL;

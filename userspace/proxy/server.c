@@ -116,6 +116,17 @@ static int read_flows(void *owner, uint32_t max,
 	return (int)sl_max((uint64_t)call.seen, sl_min(all, (uint64_t)INT32_MAX));
 }
 
+/* What the probe said at the start is not true any more. */
+static void tell_broken(const struct sl_engine *e, struct sl_engine_report *report)
+{
+	const char *why = sl_engine_broken(e);
+
+	if (!why)
+		return;
+	report->available = false;
+	snprintf(report->reason, sizeof(report->reason), "%s", why);
+}
+
 static bool read_engine(void *owner, uint32_t i, const char **ret_name,
 			struct sl_engine_report *ret_report, struct sl_engine_totals *ret_totals)
 {
@@ -130,9 +141,12 @@ static bool read_engine(void *owner, uint32_t i, const char **ret_name,
 	*ret_report = s->report[i];
 	memset(ret_totals, 0, sizeof(*ret_totals));
 	for (uint32_t k = 0; k < s->n_workers; k++) {
-		if (!s->worker[k]->engines.engine[i])
+		const struct sl_engine *e = s->worker[k]->engines.engine[i];
+
+		if (!e)
 			continue;
-		ops->totals(s->worker[k]->engines.engine[i], &one);
+		tell_broken(e, ret_report);
+		ops->totals(e, &one);
 		ret_totals->joined += one.joined;
 		ret_totals->refused += one.refused;
 		ret_totals->parted += one.parted;
@@ -420,7 +434,7 @@ static int open_control(struct server *s)
 static void tell_missing(const struct server *s, const struct sl_engine_ops *ops,
 			 const struct sl_engine_report *report)
 {
-	bool automatic = !ops->by_name_only;
+	bool automatic = true;
 
 	for (size_t i = 0; i < s->config->n_listeners; i++)
 		automatic &= s->config->listeners[i].splice == SL_SPLICE_AUTO ||

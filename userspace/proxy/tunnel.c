@@ -105,6 +105,8 @@ static struct sl_policy policy_of(const struct sl_conn *c)
 		.wanted = wanted_engine(c),
 		.after_bytes = splice->after_bytes,
 		.after_ms = splice->after_ms,
+		.host = c->worker->pressure.host,
+		.worker = c->worker->pressure.worker,
 	};
 }
 
@@ -185,7 +187,7 @@ static void note_locals(struct sl_exchange *x)
 			x->local[side] = x->pair.stream[side]->local;
 }
 
-/* For good: no engine beyond the floor gives a pair back on its own. */
+/* The first splice counts, should the pair go to and fro. */
 static void note_splice(struct sl_conn *c)
 {
 	struct sl_worker *w = c->worker;
@@ -201,9 +203,12 @@ static void note_splice(struct sl_conn *c)
 /* Perhaps another engine now. */
 static void review(struct sl_conn *c, uint64_t now)
 {
-	const struct sl_policy policy = policy_of(c);
 	struct sl_exchange *x = c->x;
+	struct sl_policy policy;
 
+	if (c->listener->config->splice == SL_SPLICE_AUTO)
+		sl_pressure_update(&c->worker->pressure, c->worker->loop);
+	policy = policy_of(c);
 	if (sl_policy_review(&c->worker->engines, &policy, &x->pair, &x->policy, now) < 0) {
 		x->pair.end = SL_PAIR_FAILED;
 		take_back(c);

@@ -46,10 +46,42 @@ static void count_memory(struct sl_worker *w)
 			 w->conns.object_size + w->shared->stream_bytes, __ATOMIC_RELAXED);
 }
 
+/* NULL: no worker's instance has failed. */
+static const char *find_broken(const struct sl_shared *shared, size_t i)
+{
+	const struct sl_engine *e;
+	const char *why = NULL;
+
+	for (uint32_t k = 0; k < shared->n_workers && !why; k++) {
+		e = shared->workers[k]->engines.engine[i];
+		why = e ? sl_engine_broken(e) : NULL;
+	}
+	return why;
+}
+
+/* What fails in one worker would fail in the others. */
+static void check_engines(struct sl_worker *w)
+{
+	const char *why;
+
+	for (size_t i = 1; i < w->engines.n; i++) {
+		struct sl_engine *e = w->engines.engine[i];
+
+		why = e ? find_broken(w->shared, i) : NULL;
+		if (!why || w->told_broken & 1u << i)
+			continue;
+		w->told_broken |= (uint8_t)(1u << i);
+		sl_engine_break(e, why);
+		if (!w->index)
+			sl_warning("engine %s: takes no more pairs: %s", e->ops->name, why);
+	}
+}
+
 static void tick(struct sl_timer *t)
 {
 	struct sl_worker *w = sl_container_of(t, struct sl_worker, tick);
 
+	check_engines(w);
 	if (!w->draining)
 		count_acceptor(w);
 	count_memory(w);
@@ -83,12 +115,29 @@ static void init_memory(struct sl_worker *w)
 	sl_slab_init(&w->adopted_slab, "adopted tunnels", sl_adopted_size(), UINT32_MAX);
 }
 
+static bool is_wanted(const struct sl_config *c, enum sl_splice_choice engine)
+{
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].splice == engine)
+			return true;
+	return false;
+}
+
+/* Where an engine for conversations is chosen by "auto" alone, few pairs get there: maps take memory. */
+static uint32_t most_pairs(const struct sl_worker *w, const struct sl_engine_ops *ops)
+{
+	uint32_t all = most_conns(w->shared);
+
+	if (!ops->for_talk || is_wanted(w->shared->config, SL_SPLICE_SOCKMAP))
+		return all;
+	return sl_min(all, (uint32_t)SL_POLICY_TALKERS);
+}
+
 static int create_engines(struct sl_worker *w)
 {
-	const struct sl_engine_options o = {
+	struct sl_engine_options o = {
 		.loop = w->loop,
 		.buffers = &w->buffers,
-		.pairs = most_conns(w->shared),
 		.index = w->index,
 		.instances = w->shared->n_workers,
 		.adopt = sl_adopted_new,
@@ -100,6 +149,7 @@ static int create_engines(struct sl_worker *w)
 		w->engines.n = i + 1;
 		if (!w->shared->reports[i].available)
 			continue;
+		o.pairs = most_pairs(w, w->shared->engines[i]);
 		r = w->shared->engines[i]->create(&o, &w->engines.engine[i]);
 		if (r < 0)
 			return r;
@@ -116,7 +166,7 @@ static bool may_splice(const struct sl_worker *w, const struct sl_listener_confi
 		return c->splice == SL_SPLICE_PACKET;
 	for (size_t i = 1; i < w->engines.n; i++) {
 		e = w->engines.engine[i];
-		if (e && !e->ops->by_name_only)
+		if (e && !e->ops->for_talk)
 			return c->mode != SL_MODE_HTTP;
 	}
 	return false;

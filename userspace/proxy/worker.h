@@ -72,6 +72,8 @@ struct sl_worker {
 	struct sl_slab conns, exchanges;
 	struct sl_resolver *resolver;
 	struct sl_engines engines;
+	uint8_t told_broken; /* bit i: it is known that engine i has failed */
+	struct sl_pressure pressure;
 	struct sl_pool pool;	       /* of forward listeners */
 	struct sl_pool server_pool;    /* of upstreams */
 	struct sl_balancer *balancers; /* by upstream */

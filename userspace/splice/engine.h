@@ -61,8 +61,10 @@ struct sl_pair {
 	void *prepared;		     /* the object of the engine that prepared for it, or NULL */
 	void *member; /* the sockmap engine's object, once its sockets are in the map */
 	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
-	bool input_ended[2];	      /* set before join if that side's FIN was read already */
-	bool plain_io; /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
+	uint64_t
+		by_hand; /* the same: bytes that user space moved for an engine meant to do without */
+	bool input_ended[2]; /* set before join if that side's FIN was read already */
+	bool plain_io;	     /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
 	enum sl_pair_end end;
 	/* The pair has ended: both streams are closed, engine is NULL. Not called for part(). */
 	void (*on_end)(struct sl_pair *p, enum sl_pair_end why);
@@ -115,7 +117,9 @@ struct sl_engine_options {
 
 struct sl_engine_ops {
 	const char *name;
-	bool by_name_only; /* not for pairs that take "auto" */
+	/* For conversations: "auto" gives it a pair only while that pays (policy.c), and it can
+	 * always part, sooner or later. */
+	bool for_talk;
 
 	/* Tries out, by doing, whether the engine works on this host. Leaves nothing
 	 * behind but what create() would. */
@@ -153,7 +157,24 @@ struct sl_engine_ops {
 struct sl_engine {
 	const struct sl_engine_ops *ops;
 	struct sl_engine_options options;
+	/* Static: what failed at run time. The engine gets no more pairs then. NULL: nothing. Written
+	 * in the worker's thread, read by others. */
+	const char *broken;
 };
+
+static inline void sl_engine_break(struct sl_engine *e, const char *reason)
+{
+	__atomic_store_n(&e->broken, reason, __ATOMIC_RELAXED);
+}
+
+static inline const char *sl_engine_broken(const struct sl_engine *e)
+{
+	return __atomic_load_n(&e->broken, __ATOMIC_RELAXED);
+}
+
+/* Tells what all engines and the policy count beside totals. From any thread; the figure is valid in the
+ * call. */
+void sl_engine_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg);
 
 extern const struct sl_engine_ops sl_copy_engine;
 extern const struct sl_engine_ops sl_packet_engine;

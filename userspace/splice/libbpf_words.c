@@ -12,10 +12,14 @@
 #include "splice/libbpf_words.h"
 
 #include <bpf/libbpf.h>
+#include <linux/capability.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -43,6 +47,19 @@ static const char *last_word(char *log)
 	return last;
 }
 
+/* The verifier asks for less of who has CAP_PERFMON, and does not name it. */
+static const char *lack(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+	const uint32_t sys_admin = 1u << CAP_SYS_ADMIN, perfmon = 1u << (CAP_PERFMON - 32);
+
+	if (syscall(SYS_capget, &header, data) || data[0].effective & sys_admin ||
+	    data[1].effective & perfmon)
+		return "";
+	return "needs CAP_PERFMON: ";
+}
+
 static void keep(char *text)
 {
 	char *log = strstr(text, LOG_BEGIN), *end = strstr(text, LOG_END);
@@ -53,8 +70,8 @@ static void keep(char *text)
 	log += strlen(LOG_BEGIN);
 	*end = 0;
 	name[1 + strcspn(name + 1, "'")] = 0;
-	snprintf(refusal, sizeof(refusal), "the kernel's verifier refuses %s: %s", name + 1,
-		 last_word(log));
+	snprintf(refusal, sizeof(refusal), "%sthe kernel's verifier refuses %s: %s", lack(),
+		 name + 1, last_word(log));
 }
 
 static int listen_in(enum libbpf_print_level level, const char *format, va_list args)

@@ -253,6 +253,7 @@ static void sockmap_count(struct sl_pair *p)
 {
 	struct sl_sockmap_member *m = p->carried;
 
+	p->by_hand = m->half[SL_CLIENT].flow->relayed + m->half[SL_UPSTREAM].flow->relayed;
 	for (int side = 0; side < 2; side++) {
 		struct sl_sockmap_half *h = &m->half[side];
 		uint64_t messages = __atomic_load_n(&h->flow->messages, __ATOMIC_RELAXED);
@@ -343,7 +344,7 @@ static int sockmap_prepare(struct sl_engine *e, struct sl_pair *p, struct sl_con
 
 const struct sl_engine_ops sl_sockmap_engine = {
 	.name = "sockmap",
-	.by_name_only = true,
+	.for_talk = true,
 	.probe = sl_sockmap_test,
 	.create = sockmap_create,
 	.destroy = sockmap_destroy,
