@@ -5,7 +5,6 @@ suites' laboratory (tests/e2e/lab), so nothing outlives it."""
 
 import argparse
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
 import demo_packet  # noqa: E402
+import demo_reverse  # noqa: E402
 from demo_tools import (DEFAULTS, PROBLEMS, Failed, Results, echo, make_random,  # noqa: E402
                         rate, say, sha, show, size)
 from lab import SERVER, Bpffs, Origin, Skip, Sluice, Topology, until  # noqa: E402
@@ -142,9 +142,9 @@ def choose_place():
             free = shutil.disk_usage(base).free
             if base == "/dev/shm":
                 free = min(free, available_memory())
-            if free > 2 * GB + spare:
-                return base, GB
-    say("  · there is not enough room for 1 GB: 50 MB instead")
+            if free > GB + spare:
+                return base, GB // 2
+    say("  · there is not enough room for files of 500 MB: 50 MB instead")
     return tempfile.gettempdir(), GB // 20
 
 
@@ -200,7 +200,9 @@ def play(demo, stay):
     say(f"  {cpu:.1f} s of CPU, {size(peak)} of memory at most; sluice ended with exit status 0")
 
 
-def play_proxy(where, big, results, stay):
+def play_forward(where, big, results, stay):
+    results.act("Forward proxy")
+    say(PICTURE)
     demo = Demo(where, big, results)
     try:
         play(demo, stay)
@@ -214,21 +216,21 @@ def play_proxy(where, big, results, stay):
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--keep", action="store_true")
-    args.add_argument("--quick", action="store_true", help="packet splicing alone")
+    args.add_argument("--quick", action="store_true", help="without the forward proxy's act")
     args = args.parse_args()
     for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(s, lambda *_: sys.exit(130))
     if not args.keep:
         signal.signal(signal.SIGALRM, lambda *_: sys.exit("demo: no end within 5 minutes"))
         signal.alarm(300)
-    say(PICTURE)
     base, big = choose_place()
     results = Results()
     with tempfile.TemporaryDirectory(prefix="sluice-demo-", dir=base) as where:
         try:
             if not args.quick:
-                play_proxy(Path(where), big, results, args.keep)
+                play_forward(Path(where), big, results, args.keep)
             demo_packet.play(Path(where), results)
+            demo_reverse.play(Path(where), results)
         except Skip as reason:
             say(f"  ✗ it can't be shown: {reason}")
             return 77

@@ -4,6 +4,7 @@
 import hashlib
 import os
 import subprocess
+import time
 
 from lab import Ended
 
@@ -60,17 +61,25 @@ def echo(wire, _):
 
 
 class Results:
-    """One line when something is shown, and the same again in the summary."""
+    """One line when something is shown, and the same again in the summary, under its act."""
 
     def __init__(self):
-        self.lines = []
+        self.start, self.acts = time.monotonic(), []
+
+    def act(self, title):
+        self.acts.append((title, []))
+        say(f"\n━━ {title} " + "━" * max(0, 76 - len(title)))
 
     def done(self, what, result):
-        self.lines.append((what, result))
+        self.acts[-1][1].append((what, result))
         say(f"  ✓ {what:<44} {result}")
 
     def summary(self):
-        show("summary", "\n".join(f"  ✓ {what:<44} {result}" for what, result in self.lines))
+        lines = []
+        for title, done in self.acts:
+            lines += ["", title, *(f"  ✓ {what:<44} {result}" for what, result in done)]
+        show("summary", "\n".join(lines))
+        say(f"\nAll of it as it should be, in {time.monotonic() - self.start:.0f} s.")
 
 
 # What an act may end by, other than as wished.

@@ -33,7 +33,8 @@ http {{
 		root {dir}/files;
 		location /paced/ {{
 			alias {dir}/files/;
-			limit_rate 10m;
+			limit_rate 4m;
+			output_buffers 1 32k;
 		}}
 		location = /small {{
 			return 200 "{small}";
@@ -48,32 +49,40 @@ http {{
 
 
 class Nginx:
-    def __init__(self, ns, address, where):
+    """name: whom its certificate is for, besides the address."""
+
+    def __init__(self, ns, address, where, name="origin.test"):
+        self.ns, self.address = ns, address
         self.dir = Path(where) / "nginx"
         self.files = self.dir / "files"
         self.certificate = self.dir / "cert.pem"
         (self.files / "up").mkdir(parents=True)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=origin.test", "-addext",
-                        f"subjectAltName=DNS:origin.test,IP:{address}", "-keyout",
+                        f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:{address}", "-keyout",
                         self.dir / "key.pem", "-out", self.certificate],
                        check=True, capture_output=True)
         (self.dir / "nginx.conf").write_text(
-            "user root;" + _CONFIG.format(dir=self.dir, address=address,
-                                                          small="x" * 100))
-        self.process = ns.start("nginx", "-e", self.dir / "error.log", "-c",
-                                self.dir / "nginx.conf", stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            "user root;" + _CONFIG.format(dir=self.dir, address=address, small="x" * 100))
+        self.start()
 
-        def listens():
-            check(self.process.poll() is None, lambda: (self.dir / "error.log").read_text())
-            try:
-                ns.connect(address, 443, 1).close()
-                return True
-            except OSError:
-                return False
-        until(listens, 10, "nginx listens")
+    def start(self):
+        self.process = self.ns.start("nginx", "-e", self.dir / "error.log", "-c",
+                                     self.dir / "nginx.conf", stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self.listens, 10, "nginx listens")
+
+    def listens(self):
+        check(self.process.poll() is None, lambda: (self.dir / "error.log").read_text())
+        try:
+            self.ns.connect(self.address, 443, 1).close()
+            return True
+        except OSError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
         if self.process.poll() is None:
