@@ -195,11 +195,11 @@ static ssize_t fake_read(struct sl_stream *stream, void *buf, size_t len)
 	if (s->faults.read_max)
 		len = sl_min(len, s->faults.read_max);
 	len = sl_min(len, s->len);
-	if (!len && s->broken)
-		return -s->broken;
+	stream->drained = false;
 	if (!len)
-		return s->fin_received ? 0 : -EAGAIN;
+		return s->broken ? -s->broken : s->fin_received ? 0 : -EAGAIN;
 	ring_get(s, buf, len);
+	stream->drained = !s->len && !s->broken && !s->fin_received;
 	if (s->peer && s->peer->waits_for_room) {
 		s->peer->waits_for_room = false;
 		pend(s->peer, SL_WRITABLE);

@@ -97,7 +97,7 @@ static void exchange(struct driver *d, struct conn *c)
 	struct plan *p = d->plan;
 
 	c->step = EXCHANGING;
-	if (p->load != LOAD_TUNNELS)
+	if (p->load != LOAD_TUNNELS && !p->once)
 		c->begun = now_ns();
 	if (p->load == LOAD_HTTP || p->http)
 		return say(d, c, p->request, strlen(p->request));
@@ -218,7 +218,7 @@ static void complete(struct driver *d, struct conn *c)
 	}
 	if (d->plan->load == LOAD_HOLD)
 		return is_ready(d, c);
-	if (d->plan->load != LOAD_TUNNELS)
+	if (d->plan->load != LOAD_TUNNELS && !d->plan->once)
 		return exchange(d, c);
 	hang_up(c);
 	if (phase_of(d) < PHASE_END)

@@ -34,6 +34,7 @@ struct plan {
 	char ask[512];		    /* what is said there first: CONNECT, or nothing */
 	char request[512];	    /* LOAD_HTTP, and LOAD_HOLD with `http` */
 	bool http;		    /* LOAD_HOLD: idle after a request, not in a tunnel */
+	bool once;		    /* LOAD_HTTP: each request has a connection of its own */
 	size_t size;		    /* of a message, bytes */
 	int connections;
 	int threads;

@@ -22,6 +22,7 @@
 struct arguments {
 	double seconds;
 	int settle_ms, warm_ms;
+	const char *url;
 	int pids[CPU_PIDS];
 	int n_pids;
 };
@@ -29,15 +30,23 @@ struct arguments {
 static const char usage[] =
 	"usage: load bulk|rtt|tunnels|http|hold --to ADDRESS:PORT [--ask HOST:PORT] [--url URL]\n"
 	"            [--connections N] [--threads N] [--size N] [--seconds S] [--settle MS]\n"
-	"            [--warm MS] [--patience MS] [--pid PID ...]\n";
+	"            [--warm MS] [--patience MS] [--pid PID ...] [--once]\n"
+	"  --once: each request of http has a connection of its own, and says that it will be the "
+	"last\n";
 
-static const struct option options[] = {
-	{"to", required_argument, NULL, 't'},	    {"ask", required_argument, NULL, 'a'},
-	{"url", required_argument, NULL, 'u'},	    {"connections", required_argument, NULL, 'c'},
-	{"threads", required_argument, NULL, 'n'},  {"size", required_argument, NULL, 's'},
-	{"seconds", required_argument, NULL, 'S'},  {"settle", required_argument, NULL, 'w'},
-	{"warm", required_argument, NULL, 'W'},	    {"pid", required_argument, NULL, 'p'},
-	{"patience", required_argument, NULL, 'P'}, {0}};
+static const struct option options[] = {{"to", required_argument, NULL, 't'},
+					{"ask", required_argument, NULL, 'a'},
+					{"url", required_argument, NULL, 'u'},
+					{"connections", required_argument, NULL, 'c'},
+					{"threads", required_argument, NULL, 'n'},
+					{"size", required_argument, NULL, 's'},
+					{"seconds", required_argument, NULL, 'S'},
+					{"settle", required_argument, NULL, 'w'},
+					{"warm", required_argument, NULL, 'W'},
+					{"pid", required_argument, NULL, 'p'},
+					{"patience", required_argument, NULL, 'P'},
+					{"once", no_argument, NULL, 'o'},
+					{0}};
 
 static bool parse_address(const char *text, struct sockaddr_in *ret)
 {
@@ -70,11 +79,21 @@ static void host_of(const char *url, char host[128])
 		strcpy(host, "bench");
 }
 
-static bool take_option(int option, struct plan *p, struct arguments *a)
+static void write_request(struct plan *p, const char *url)
 {
 	char host[128];
 
+	host_of(url, host);
+	snprintf(p->request, sizeof(p->request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", url, host,
+		 p->once ? "Connection: close\r\n" : "");
+}
+
+static bool take_option(int option, struct plan *p, struct arguments *a)
+{
 	switch (option) {
+	case 'o':
+		p->once = true;
+		return true;
 	case 't':
 		return parse_address(optarg, &p->connect);
 	case 'a':
@@ -82,9 +101,7 @@ static bool take_option(int option, struct plan *p, struct arguments *a)
 			 optarg);
 		return strlen(optarg) < 128;
 	case 'u':
-		host_of(optarg, host);
-		snprintf(p->request, sizeof(p->request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n",
-			 optarg, host);
+		a->url = optarg;
 		p->http = true;
 		return strlen(optarg) < 256;
 	case 'c':
@@ -127,6 +144,8 @@ static bool parse(int argc, char **argv, struct plan *p, struct arguments *a)
 	while ((option = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1)
 		if (!take_option(option, p, a))
 			return false;
+	if (a->url)
+		write_request(p, a->url);
 	p->threads = sl_min(p->threads, p->connections);
 	return p->connect.sin_family && (p->load != LOAD_HTTP || p->http);
 }

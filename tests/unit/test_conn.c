@@ -435,6 +435,42 @@ static void the_last_response_is_not_cut_by_late_input(void **state)
 	fixture_close(f);
 }
 
+/* Whoever says that nothing follows is believed, but for bytes that are there already, and for what old
+ * clients send behind a body. */
+static void a_client_that_said_close_is_not_waited_for(void **state)
+{
+	static const struct {
+		const char *request;
+		bool lingers;
+	} cases[] = {
+		{"GET http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n\r\n"},
+		{"GET http://10.0.0.1/ HTTP/1.0\r\n\r\n"},
+		{"GET http://10.0.0.1/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true},
+		{"GET http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n\r\nG",
+		 true},
+		{"POST http://10.0.0.1/ HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n"
+		 "Content-Length: 1\r\n\r\nx",
+		 true},
+		{"CONNECT 10.0.0.2:80 HTTP/1.1\r\nHost: 10.0.0.2\r\nConnection: close\r\n\r\n",
+		 true},
+		{"nonsense\r\n\r\n", true},
+	};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(cases); i++) {
+		struct fixture *f = fixture_open(NULL);
+
+		client_open(f, &f->client);
+		far_send(&f->client, cases[i].request);
+		fixture_turns(f, 4);
+		if (f->n_origins)
+			far_send(&f->origin[0], OK2);
+		UNTIL(f, f->client.eof);
+		fixture_turns(f, 2);
+		assert_int_equal(f->w->conns.used, cases[i].lingers);
+		fixture_close(f);
+	}
+}
+
 /* A fast pair of ends kept the loop to itself. */
 static void a_big_body_lets_others_have_their_turn(void **state)
 {
@@ -538,6 +574,7 @@ int main(void)
 		cmocka_unit_test(an_early_response_ends_the_connection_cleanly),
 		cmocka_unit_test(an_end_behind_a_failed_write_completes_nothing),
 		cmocka_unit_test(the_last_response_is_not_cut_by_late_input),
+		cmocka_unit_test(a_client_that_said_close_is_not_waited_for),
 		cmocka_unit_test(a_big_body_lets_others_have_their_turn),
 		cmocka_unit_test(an_origin_that_speaks_first_is_heard),
 		cmocka_unit_test(refusals),

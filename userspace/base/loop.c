@@ -162,6 +162,13 @@ void sl_loop_del(struct sl_loop *l, struct sl_io *io)
 	if (!io->index)
 		return;
 	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+	sl_loop_forget(l, io);
+}
+
+void sl_loop_forget(struct sl_loop *l, struct sl_io *io)
+{
+	if (!io->index)
+		return;
 	release_entry(l, io->index - 1);
 	io->index = 0;
 }

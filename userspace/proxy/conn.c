@@ -82,6 +82,19 @@ void sl_conn_close(struct sl_conn *c, enum sl_close_how how)
 	sl_loop_defer(w->loop, &c->release);
 }
 
+/* Nothing comes from the client any more, or it said so (RFC 9112 9.6), and what came was read. Not so
+ * behind a body: some clients send an empty line there (RFC 9112 2.2). */
+static bool input_is_over(const struct sl_conn *c)
+{
+	const struct sl_exchange *x = c->x;
+
+	if (c->input_ended)
+		return true;
+	return x && !c->in && !c->readable && x->to_upstream.complete &&
+	       !x->request.hop.persistent && x->request.framing.kind == SL_FRAMING_NONE &&
+	       !sl_exchange_may_tunnel(x);
+}
+
 /* FIN, then silence until the client has read everything and closes, within bounds: closing with
  * unread input would send RST, which can destroy the response on its way (RFC 9112 9.6). */
 static void linger(struct sl_conn *c, uint32_t ms)
@@ -128,8 +141,12 @@ static void become_idle(struct sl_conn *c)
 
 void sl_conn_finish_exchange(struct sl_conn *c)
 {
+	bool over = input_is_over(c);
+
 	sl_exchange_free(SL_TAKE_PTR(c->x));
-	if (c->closing || c->worker->draining)
+	if ((c->closing || c->worker->draining) && over)
+		sl_conn_close(c, SL_CLOSE_GRACEFUL);
+	else if (c->closing || c->worker->draining)
 		linger(c, LINGER_MS);
 	else
 		become_idle(c);
@@ -476,6 +493,7 @@ void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 		return;
 	sl_conn_set_state(c, sl_preface_begin(c) ? SL_CONN_PREFACE : SL_CONN_IDLE);
 	sl_conn_arm(c, w->shared->config->timeouts.header);
-	c->readable = c->writable = true; /* the request has often arrived by now */
-	sl_conn_schedule(c);
+	c->writable = true;
+	if (c->state == SL_CONN_PREFACE) /* there may be nothing to wait for */
+		sl_conn_schedule(c);
 }

@@ -167,6 +167,8 @@ static bool write_forwarded(const struct sl_forwarding *f, struct sl_buf *out)
 	char host[SL_ADDR_STR_MAX];
 	bool v6 = f->client.family == AF_INET6, ok = true;
 
+	if (f->forwarded == SL_FORWARDED_NONE)
+		return true;
 	sl_addr_format_host(&f->client, host);
 	if (f->forwarded == SL_FORWARDED_RFC7239 || f->forwarded == SL_FORWARDED_BOTH)
 		ok = sl_buf_append_str(out, v6 ? "Forwarded: for=\"[" : "Forwarded: for=") &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Kernel TCP. Every stream is registered once, edge-triggered for both directions, so that a stream's
- * life costs two epoll_ctl(2) calls at most. Accepting is level-triggered and budgeted: a flood of new
+ * life costs one epoll_ctl(2) call. Accepting is level-triggered and budgeted: a flood of new
  * connections can't keep established ones waiting, and what the budget leaves is there at the next
  * turn. When a resource is missing (EMFILE, ENFILE, ENOBUFS, ENOMEM, or the stream limit), accepting
  * pauses for a moment: connections wait in the backlog instead of waking us in vain.
@@ -39,6 +39,7 @@ struct socket_stream {
 	/* A short read may not be the last: FIN is behind the data, and no event will tell of it
 	 * again; or there was urgent data, which cuts reads short. */
 	bool never_drained;
+	bool duplicated; /* the connection has another descriptor, or had one */
 	struct sl_task release;
 };
 
@@ -93,7 +94,8 @@ static void connect_event(struct socket_stream *s, unsigned ready)
 	socklen_t len = sizeof(s->base.error);
 
 	s->connecting = false;
-	if (getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &s->base.error, &len) < 0)
+	if ((ready & SL_HANGUP) &&
+	    getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &s->base.error, &len) < 0)
 		s->base.error = errno;
 	s->base.on_event(&s->base, SL_CONNECTED | (s->base.error ? SL_ERROR : ready));
 }
@@ -228,7 +230,9 @@ static ssize_t socket_read(struct sl_stream *s, void *buf, size_t len)
 static ssize_t socket_write(struct sl_stream *s, const struct iovec *iov, int n_iov)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n_iov};
-	ssize_t n = sendmsg(to_stream(s)->io.fd, &msg, MSG_NOSIGNAL);
+	int fd = to_stream(s)->io.fd;
+	ssize_t n = n_iov == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+			       : sendmsg(fd, &msg, MSG_NOSIGNAL);
 
 	return n < 0 ? -errno : n;
 }
@@ -260,7 +264,10 @@ static void socket_close(struct sl_stream *stream, enum sl_close_how how)
 		setsockopt(s->io.fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
 	else if (how == SL_CLOSE_SILENT)
 		setsockopt(s->io.fd, SOL_TCP, TCP_REPAIR, &on, sizeof(on));
-	sl_loop_del(stream->transport->loop, &s->io);
+	if (s->duplicated)
+		sl_loop_del(stream->transport->loop, &s->io);
+	else
+		sl_loop_forget(stream->transport->loop, &s->io);
 	s->io.fd = sl_close(s->io.fd);
 	stream->on_event = ignore_event;
 	sl_loop_defer(stream->transport->loop, &s->release);
@@ -318,6 +325,7 @@ static int socket_move(struct sl_stream *stream, struct sl_transport *to, struct
 		return r;
 	s->base.local = stream->local;
 	s->base.peer = stream->peer;
+	s->duplicated = to_stream(stream)->duplicated = true;
 	*ret = &s->base;
 	return 0;
 }
