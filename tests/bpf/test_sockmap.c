@@ -415,6 +415,51 @@ static void single_bytes_to_a_stalled_reader_stay_within_the_bound(void **state)
 	close_tunnel(&t);
 }
 
+static struct sl_sockmap_half *client_half(struct tunnel *t)
+{
+	return &((struct sl_sockmap_member *)t->pair.member)->half[SL_CLIENT];
+}
+
+/* Bytes are to be relayed behind others that seem to be on their way for ever. */
+static void lose_before_passed_bytes(struct tunnel *t)
+{
+	client_half(t)->flow->redirected++;
+	client_half(t)->flow->mode = SL_SOCKMAP_PASS;
+	send_bytes(t, SL_CLIENT, 100);
+}
+
+static void lose_before_the_end(struct tunnel *t)
+{
+	client_half(t)->taken--;
+	shutdown(t->far[SL_CLIENT], SHUT_WR);
+}
+
+/* A kernel that loses bytes looks like this: what the counters say never reaches the socket. The engine
+ * must find out, end the pair and take no more. */
+static void lost_bytes_end_the_pair_and_disable_the_engine(void **state)
+{
+	static void (*const lose[])(struct tunnel *) = {lose_before_passed_bytes,
+							lose_before_the_end};
+
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t end = sl_clock_us() + 3 * WAIT_MS * 1000ull;
+		struct tunnel t;
+
+		open_tunnel(&t);
+		join(proxy.sockmap, &t);
+		chat(&t);
+		assert_null(sl_engine_broken(proxy.sockmap));
+		lose[i](&t);
+		while (!t.ended && sl_clock_us() < end)
+			sl_loop_turn(proxy.loop, 20);
+		assert_true(t.ended);
+		assert_int_equal(t.pair.end, SL_PAIR_FAILED);
+		assert_non_null(sl_engine_broken(proxy.sockmap));
+		sl_engine_break(proxy.sockmap, NULL);
+		close_tunnel(&t);
+	}
+}
+
 static void a_stalled_direction_does_not_hold_up_the_other(void **state)
 {
 	struct tunnel t;
@@ -498,6 +543,7 @@ int main(void)
 		cmocka_unit_test(hundreds_of_stalled_pairs_stay_within_their_bound),
 		cmocka_unit_test(tiny_messages_to_a_stalled_reader_are_kept_within_the_bound),
 		cmocka_unit_test(single_bytes_to_a_stalled_reader_stay_within_the_bound),
+		cmocka_unit_test(lost_bytes_end_the_pair_and_disable_the_engine),
 	};
 	struct sl_engine_report report;
 

@@ -97,6 +97,10 @@ static bool relay_from(struct sl_sockmap_member *m, enum sl_side from, bool *ret
 	case SL_SOCKMAP_TARGET_RESET:
 		end_pair(m, reset_by(sl_other_side(from)));
 		return false;
+	case SL_SOCKMAP_LOST:
+		sl_engine_break(&m->engine->base, "bytes of a pair were lost in the kernel");
+		end_pair(m, SL_PAIR_FAILED);
+		return false;
 	case SL_SOCKMAP_OVERFLOW:
 		end_pair(m, SL_PAIR_FAILED);
 		return false;

@@ -56,6 +56,8 @@ int sl_sockmap_written(int fd, uint64_t *ret);
 int sl_sockmap_arrived(int fd, uint64_t *ret, bool *ret_closed);
 /* Of these, how many user space has read. For a socket that is in no map yet. As sl_sockmap_written(). */
 int sl_sockmap_taken(int fd, uint64_t *ret);
+/* Bytes that the socket still has to send, or to have acknowledged; or -errno. */
+int sl_sockmap_waiting(int fd);
 /* Gives it buffers of fixed size; -EFBIG: it has a larger one already. */
 int sl_sockmap_fix_buffers(int fd);
 /* The kernel may size them again. */
@@ -92,10 +94,12 @@ struct sl_sockmap_half {
 	uint64_t origin; /* bytes of the direction before the kernel took part */
 	uint64_t counted; /* flow->messages that are counted */
 	struct sl_sockmap_spill spill;
-	bool ended;	/* the side sent FIN */
-	bool passed_on; /* and the other side has been told */
-	bool settled;	/* all redirected bytes are written: user space may write */
-	bool blocked;	/* the other side takes no more: wait for an event */
+	bool ended;	    /* the side sent FIN */
+	bool passed_on;	    /* and the other side has been told */
+	bool settled;	    /* all redirected bytes are written: user space may write */
+	bool blocked;	    /* the other side takes no more: wait for an event */
+	uint64_t missed_ms; /* since when redirected bytes are missing; 0: they are not */
+	uint64_t missed_at; /* bytes written then */
 };
 
 /* A pair whose sockets are in the map. Stays until they are closed, even if the pair is parted. */
@@ -132,11 +136,13 @@ enum sl_sockmap_outcome {
 	SL_SOCKMAP_SOURCE_RESET, /* the side is broken */
 	SL_SOCKMAP_TARGET_RESET, /* the other one is */
 	SL_SOCKMAP_OVERFLOW,	 /* the kernel dropped bytes to keep its bound */
+	SL_SOCKMAP_LOST,	 /* the kernel has lost bytes, or made some up */
 };
 
 /* Relays passed bytes and FIN of one direction. */
 enum sl_sockmap_outcome sl_sockmap_relay(struct sl_sockmap_member *m, enum sl_side from);
-/* All that arrived from there is relayed, and the kernel has nothing of it. 0, -EAGAIN or -errno. */
+/* All that arrived from there is relayed, and the kernel has nothing of it. 0, -EAGAIN, -EBADMSG: what is
+ * missing will not come any more; or -errno. */
 int sl_sockmap_settle(struct sl_sockmap_member *m, enum sl_side from);
 bool sl_sockmap_in_step(const struct sl_sockmap_half *h);
 

@@ -15,7 +15,8 @@
 #include "base/util.h"
 #include "splice/sockmap.h"
 
-#define MOVES_PER_TURN 16 /* then other connections have their turn */
+#define MOVES_PER_TURN 16   /* then other connections have their turn */
+#define LOST_MS	       5000 /* the kernel's worker may have to wait for its CPU, but not so long */
 
 bool sl_sockmap_in_step(const struct sl_sockmap_half *h)
 {
@@ -35,6 +36,26 @@ static int redirected(struct sl_sockmap_member *m, enum sl_side from, uint64_t *
 	return 0;
 }
 
+/* Bytes are missing although the other side's socket takes them, and nothing moves: the counters will
+ * never agree. */
+static bool are_lost(struct sl_sockmap_member *m, enum sl_side from, uint64_t done)
+{
+	uint64_t now = sl_loop_now_ms(m->engine->base.options.loop);
+	struct sl_sockmap_half *h = &m->half[from];
+
+	if (!h->missed_ms || h->missed_at != done ||
+	    sl_sockmap_waiting(m->half[sl_other_side(from)].fd) != 0) {
+		h->missed_ms = now;
+		h->missed_at = done;
+	}
+	return now - h->missed_ms >= LOST_MS;
+}
+
+static int wait_for(struct sl_sockmap_member *m, enum sl_side from, uint64_t done)
+{
+	return are_lost(m, from, done) ? -EBADMSG : -EAGAIN;
+}
+
 int sl_sockmap_settle(struct sl_sockmap_member *m, enum sl_side from)
 {
 	struct sl_sockmap_half *h = &m->half[from];
@@ -44,7 +65,22 @@ int sl_sockmap_settle(struct sl_sockmap_member *m, enum sl_side from)
 	if (r)
 		return r;
 	h->settled = done == __atomic_load_n(&h->flow->redirected, __ATOMIC_ACQUIRE);
-	return h->settled ? 0 : -EAGAIN;
+	if (!h->settled)
+		return wait_for(m, from, done);
+	h->missed_ms = 0;
+	return 0;
+}
+
+static enum sl_sockmap_outcome outcome_of(int r)
+{
+	switch (r) {
+	case -EAGAIN:
+		return SL_SOCKMAP_LATER;
+	case -EBADMSG:
+		return SL_SOCKMAP_LOST;
+	default:
+		return SL_SOCKMAP_TARGET_RESET;
+	}
 }
 
 /* The moment that the kernel sees that all is relayed, it may redirect again, and then pass again. */
@@ -140,7 +176,7 @@ static enum sl_sockmap_outcome relay_once(struct sl_sockmap_member *m, enum sl_s
 	if (!h->settled) {
 		r = sl_sockmap_settle(m, from);
 		if (r)
-			return r == -EAGAIN ? SL_SOCKMAP_LATER : SL_SOCKMAP_TARGET_RESET;
+			return outcome_of(r);
 	}
 	return holds ? write_held(m, from) : read_passed(m, from);
 }
@@ -160,10 +196,10 @@ static enum sl_sockmap_outcome pass_end_on(struct sl_sockmap_member *m, enum sl_
 	if (r || (closed && !m->half[sl_other_side(from)].passed_on))
 		return SL_SOCKMAP_SOURCE_RESET;
 	r = redirected(m, from, &done);
-	if (r && r != -EAGAIN)
-		return SL_SOCKMAP_TARGET_RESET;
-	if (r || arrived - 1 - h->taken != done)
-		return SL_SOCKMAP_LATER;
+	if (!r && arrived - 1 - h->taken != done)
+		r = wait_for(m, from, done);
+	if (r)
+		return outcome_of(r);
 	h->passed_on = true;
 	to->ops->finish(to); /* an error here shows up as an event of its own */
 	return SL_SOCKMAP_IDLE;

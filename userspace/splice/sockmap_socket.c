@@ -43,6 +43,13 @@ int sl_sockmap_written(int fd, uint64_t *ret)
 	return r ? r : -EAGAIN;
 }
 
+int sl_sockmap_waiting(int fd)
+{
+	int waiting;
+
+	return ioctl(fd, SIOCOUTQ, &waiting) < 0 ? -errno : waiting;
+}
+
 int sl_sockmap_arrived(int fd, uint64_t *ret, bool *ret_closed)
 {
 	struct tcp_info info;
