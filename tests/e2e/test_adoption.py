@@ -102,7 +102,7 @@ def outcome(sock, timeout=10):
     return "end"
 
 
-@everywhere("veth", "loopback", timeout=120)
+@everywhere("veth", "loopback", "veth6", timeout=120)
 def a_hundred_pairs_survive_a_kill_and_are_adopted(lab, where):
     place = lab.open(where)
     with place.tunnels(PAIRS) as (pairs, flows):
@@ -150,7 +150,7 @@ def two_restarts_in_a_row_leave_the_pairs_alone(lab, where):
     place.sluice.stop()
 
 
-@everywhere("veth", "loopback", timeout=120)
+@everywhere("veth", "loopback", "veth6", timeout=120)
 def a_process_that_dies_while_it_splices_leaves_no_pair_half_done(lab, where):
     """Killed at some moment among a hundred handovers: whatever is not spliced ends at both ends,
     within the time that an answer takes, and whatever is spliced goes on."""

@@ -15,10 +15,11 @@ from lab.stream import expect_end, receive_stream, send_stream
 
 suite = Suite()
 MEGABYTE = 1 << 20
+PLACES = ("veth", "loopback", "veth6")
 
 class PacketLab:
     def __init__(self):
-        self.places = [Place(Topology(), "veth"), Place(Topology(), "loopback")]
+        self.places = [Place(Topology(), where) for where in PLACES]
 
     def __enter__(self):
         for place in self.places:
@@ -46,9 +47,9 @@ class PacketLab:
 
 
 def everywhere(timeout=60):
-    """The test runs on both places."""
+    """The test runs on all places."""
     def register(function):
-        for i, where in enumerate(("veth", "loopback")):
+        for i, where in enumerate(PLACES):
             suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
                       lambda lab, i=i: function(lab.places[i]), timeout)
         return function
@@ -75,7 +76,7 @@ def a_quiet_tunnel_is_spliced_and_its_bytes_arrive_whole(place):
         flow = place.spliced()[0]
         for side in ("client", "upstream"):
             check(flow[f"bytes_from_{side}"] >= 5 + MEGABYTE, lambda: f"bytes counted: {flow}")
-        check(61000 <= int(flow["upstream_local"].split(":")[1]), lambda: f"own port: {flow}")
+        check(61000 <= int(flow["upstream_local"].rsplit(":", 1)[1]), lambda: f"own port: {flow}")
 
 
 @everywhere()

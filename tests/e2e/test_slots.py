@@ -41,6 +41,14 @@ class SlotsLab:
         return self.place.sluice.tell() if self.place else ""
 
 
+def everywhere(function):
+    """The test runs over IPv4 and over IPv6."""
+    for where in ("veth", "veth6"):
+        suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
+                  lambda lab, where=where: function(lab, where), 60)
+    return function
+
+
 def slots(place, **wanted):
     """Waits for numbers of slots by state."""
     def right():
@@ -64,9 +72,9 @@ def reset(sock):
     sock.close()
 
 
-@suite.test()
-def a_closed_pair_keeps_its_slot_for_its_time_wait_and_no_longer(lab):
-    place = lab.open(splice={"time_wait": "1s"})
+@everywhere
+def a_closed_pair_keeps_its_slot_for_its_time_wait_and_no_longer(lab, where):
+    place = lab.open(where, splice={"time_wait": "1s"})
     with place.tunnels(3):
         slots(place, active=3)
     slots(place, active=0, closed=3)
@@ -74,9 +82,9 @@ def a_closed_pair_keeps_its_slot_for_its_time_wait_and_no_longer(lab):
     place.sluice.stop()
 
 
-@suite.test()
-def pairs_whose_events_are_lost_are_found(lab):
-    place = lab.open(splice={"time_wait": "500ms"})
+@everywhere
+def pairs_whose_events_are_lost_are_found(lab, where):
+    place = lab.open(where, splice={"time_wait": "500ms"})
     with place.tunnels(6) as (pairs, _):
         place.sluice.kill(signal.SIGSTOP)
         for client, server in pairs[:3]:
@@ -95,9 +103,9 @@ def pairs_whose_events_are_lost_are_found(lab):
     place.sluice.stop()
 
 
-@suite.test()
-def a_client_may_use_its_port_again_at_once(lab):
-    place = lab.open(splice={"time_wait": "1h"})
+@everywhere
+def a_client_may_use_its_port_again_at_once(lab, where):
+    place = lab.open(where, splice={"time_wait": "1h"})
     for n in range(3):
         origin = place.origin(lambda wire, origin: wire.sock.sendall(wire.sock.recv(5)))
         client = place.tunnel(origin.port, client_port=20000)
@@ -113,9 +121,9 @@ def a_client_may_use_its_port_again_at_once(lab):
     place.sluice.stop()
 
 
-@suite.test(timeout=60)
-def without_a_free_slot_tunnels_are_copied_and_nothing_live_is_evicted(lab):
-    place = lab.open(splice={"pairs": 16, "time_wait": "0ms"})
+@everywhere
+def without_a_free_slot_tunnels_are_copied_and_nothing_live_is_evicted(lab, where):
+    place = lab.open(where, splice={"pairs": 16, "time_wait": "0ms"})
     with place.open_tunnels(40) as pairs:
         flows = until(lambda: len(place.carried()) == 16 and place.sluice.flows(), 10, "16 flows")
         copied = [f for f in flows if f["engine"] == "copy"]
