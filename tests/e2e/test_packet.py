@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 from lab import Place, Skip, Suite, Topology, check, equal, until
 from lab.sluice import in_thread
@@ -94,6 +95,25 @@ def the_handover_causes_no_retransmission(place):
         server.sendall(b"pong")
         equal(client.recv(4), b"pong")
         equal((retransmissions(client), retransmissions(server)), (0, 0), "retransmissions")
+
+
+@everywhere()
+def a_socket_with_bytes_that_it_has_not_sent_is_left_alone(place):
+    """A peer with a closed window had acknowledged all that was sent to it, and the socket was looked at in
+    repair mode: had the window opened then, the kernel would have taken the rest for sent."""
+    listener = place.server.listen(place.server_address, receive_buffer=4096)
+    with listener, place.tunnel(listener.getsockname()[1]) as client, listener.accept()[0] as server:
+        client.sendall(bytes(50000))
+        text = "busy: bytes are not acknowledged"
+        until(lambda: place.sluice.flows()[0]["reason"] == text, 10, text)
+        until(lambda: place.sluice.flows()[0]["bytes_from_client"] == 50000, 10, "sluice has all")
+        for _ in range(20):  # the window is closed by now, whenever it is asked again
+            equal(place.sluice.flows()[0]["reason"], text, "reason")
+            time.sleep(0.05)
+        left = 50000
+        while left:
+            left -= len(server.recv(left))
+    place.gone()
 
 
 @everywhere()

@@ -22,7 +22,7 @@
 #include "splice/pins.h"
 
 #define GRACE_MS    20
-#define PROMISE_MAX 3 /* times the room that there is */
+#define PROMISE_MAX 2 /* times the room that there is */
 
 static struct sl_packet_engine *to_packet(struct sl_engine *e)
 {
@@ -165,8 +165,8 @@ static void pair_event(void *pair, const struct sl_event *event)
 /* --- joining --- */
 
 /* After the flip a peer goes on believing the window of the proxy's socket, until the other's first
- * ACK. What the other has no room for is lost, and comes again. Flights of a third of the window
- * right after a silence are rare. */
+ * ACK. What the other has no room for is lost, and comes again. Flights of half the window right
+ * after a silence are rare. */
 static bool has_room(const struct sl_packet_socket *to, const struct sl_packet_socket *from)
 {
 	return to->room >= from->promised / PROMISE_MAX;

@@ -11,7 +11,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,6 +22,8 @@
 #include "base/util.h"
 
 #define ACCEPT_BUDGET	64
+#define STATE_SYN_SENT	2 /* of a connection; <linux/tcp.h> has no names for them */
+#define STATE_CLOSE	7
 #define ACCEPT_PAUSE_MS 50
 #define WATCH_ALWAYS	(EPOLLRDHUP | EPOLLET)
 #define WATCH_READABLE	(EPOLLIN | EPOLLPRI)
@@ -180,12 +183,12 @@ static int set_options(int fd, int mss, int window_clamp)
 {
 	int one = 1;
 
-	if (setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
 		return -errno;
-	if (mss && setsockopt(fd, SOL_TCP, TCP_MAXSEG, &mss, sizeof(mss)) < 0)
+	if (mss && setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof(mss)) < 0)
 		return -errno;
 	if (window_clamp &&
-	    setsockopt(fd, SOL_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof(window_clamp)) < 0)
+	    setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof(window_clamp)) < 0)
 		return -errno;
 	return 0;
 }
@@ -263,7 +266,7 @@ static void socket_close(struct sl_stream *stream, enum sl_close_how how)
 	if (how == SL_CLOSE_RESET)
 		setsockopt(s->io.fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
 	else if (how == SL_CLOSE_SILENT)
-		setsockopt(s->io.fd, SOL_TCP, TCP_REPAIR, &on, sizeof(on));
+		setsockopt(s->io.fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
 	if (s->duplicated)
 		sl_loop_del(stream->transport->loop, &s->io);
 	else
@@ -295,9 +298,9 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	if (r)
 		return r;
 	e.local = s->local;
-	if (getsockopt(e.fd, SOL_TCP, TCP_INFO, &info, &len) < 0)
+	if (getsockopt(e.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
-	if (info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_SYN_SENT)
+	if (info.tcpi_state == STATE_CLOSE || info.tcpi_state == STATE_SYN_SENT)
 		return -ENOTCONN;
 	e.sack = info.tcpi_options & TCPI_OPT_SACK;
 	e.timestamps = info.tcpi_options & TCPI_OPT_TIMESTAMPS;
@@ -306,7 +309,8 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	e.rcv_wscale = info.tcpi_rcv_wscale;
 	e.mss = (uint16_t)info.tcpi_snd_mss;
 	e.announced_mss = (uint16_t)info.tcpi_advmss;
-	e.unacked = info.tcpi_unacked;
+	/* Behind a closed window bytes wait that were not sent even once. */
+	e.unacked = info.tcpi_unacked || info.tcpi_notsent_bytes;
 	*ret = e;
 	return 0;
 }
