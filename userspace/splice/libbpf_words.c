@@ -74,6 +74,7 @@ static void keep(char *text)
 		 name + 1, last_word(log));
 }
 
+SL_PRINTF(2, 0)
 static int listen_in(enum libbpf_print_level level, const char *format, va_list args)
 {
 	char *text;
