@@ -49,6 +49,26 @@ def table(section):
     return lines
 
 
+AUTO = "sluice auto"
+
+
+def judgement(section):
+    """Whether auto is as good as the best of our engines by itself, by the first column; "" if it does
+    not take part. Ranges that touch are not different."""
+    key, _, _, better = section["columns"][0]
+    rows = {r["name"]: spread(r["runs"], key) for r in section["rows"] if r["name"].startswith("sluice ")}
+    own = rows.pop(AUTO, None)
+    others = {name: got for name, got in rows.items() if got}
+    if not own or not others:
+        return ""
+    sign = 1 if better == "more" else -1
+    best = max(others, key=lambda name: sign * others[name][1])
+    least, middle, most = others[best]
+    if sign * (own[1] - middle) >= 0 or (own[0] <= most and least <= own[2]):
+        return f"{AUTO} is as good as the best single engine ({best})."
+    return f"{AUTO} is behind the best single engine ({best}), beyond the spread of both."
+
+
 def picture_name(suite, number):
     return f"{suite}-{number}.svg"
 
@@ -79,6 +99,8 @@ def chapter(result, folder):
         lines += [f"### {section['title']}", "", section["note"], "",
                   f"![{section['title']}]({folder}/{picture_name(result['suite'], i)})", "",
                   *table(section), ""]
+        if said := judgement(section):
+            lines += [said, ""]
     return lines
 
 
@@ -96,4 +118,5 @@ def terminal(section):
     rows = [[re.sub(r"\*\*| <br>.*", "", c.strip()) for c in line.strip("|").split("|")]
             for line in table(section) if not line.startswith("|---")]
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows]
+    return "\n".join("  " + line for line in [*lines, judgement(section)] if line)

@@ -66,8 +66,8 @@ def bulk(streams):
 
 
 def bulk_sections(effort):
-    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
-              PEERS["splice"], PEERS["copy"]]
+    relays = [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"],
+              PEERS["nginx"], PEERS["splice"], PEERS["copy"]]
     columns = [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
                ("own", "of the proxy's processes", "s/GB", "less"),
                ("machine", "machine busy", "%", None)]
@@ -97,7 +97,7 @@ def round_trips(connections):
 
 
 def rtt_sections(effort):
-    relays = [DIRECT, SLUICE["tc"], SLUICE["xdp"], SLUICE["sockmap"], SLUICE["copy"],
+    relays = [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["xdp"], SLUICE["sockmap"], SLUICE["copy"],
               PEERS["haproxy"], PEERS["nginx"],
               PEERS["splice"], PEERS["copy"]]
     columns = [("p50", "p50", "us", "less"), ("p99", "p99", "us", "less"),
@@ -211,7 +211,8 @@ def idle_sections(effort):
             columns, idle(connections, False), options={"fresh": True}, ratio=False)
         yield Section(
             f"{connections} idle tunnels", "As above; each has carried a byte each way.",
-            [DIRECT, SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"], PEERS["squid"]],
+            [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
+             PEERS["squid"]],
             columns, idle(connections, True), options={"fresh": True}, ratio=False)
 
 

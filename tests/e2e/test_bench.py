@@ -162,5 +162,27 @@ def a_result_becomes_a_table_and_a_picture(lab):
     json.dumps(section)
 
 
+def judged(better, **runs):
+    rows = [{"name": f"sluice {name}", "runs": [{"x": v} for v in values]} for name, values in runs.items()]
+    return report.judgement({"columns": [("x", "x", "x", better)],
+                             "rows": [{"name": "squid", "runs": [{"x": 5000}]}, *rows]})
+
+
+@suite.test()
+def auto_is_judged_by_the_best_single_engine(_):
+    equal(judged("more", copy=[1]), "", "without auto")
+    equal(judged("more", auto=[1]), "", "without another")
+    equal(judged("more", auto=[], copy=[1]), "", "auto did not run")
+    for better, auto, copy, packet, outcome in (
+            ("more", [9, 10, 11], [5, 6, 7], [10, 11, 12], "as good"),
+            ("more", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
+            ("more", [20, 21], [5, 6], [10, 11], "as good"),
+            ("less", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
+            ("less", [4, 4], [5, 6, 7], [10, 11, 12], "as good")):
+        said = judged(better, auto=auto, copy=copy, packet=packet)
+        best = "packet" if better == "more" else "copy"
+        check(outcome in said and best in said, lambda: f"{better} {auto}: {said}")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main(BenchLab))
