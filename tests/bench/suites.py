@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import calls
 from contenders import DIRECT, PEERS, SLUICE, make
 from field import LoadFailed
 
@@ -164,6 +165,18 @@ def keepalive_sections(effort):
             keepalive(size))
 
 
+# --- system calls ---
+
+def call_sections(effort):
+    contenders = [calls.REVERSE, SLUICE["copy"], PEERS["nginx-http"], PEERS["haproxy-http"]]
+    columns = [(name, name, "each", "less" if name == "all" else None)
+               for name in ("all", *calls.COUNTED)]
+    for title, options in (("on one of 64 kept connections", ()),
+                           ("with a connection of its own", ("--once",))):
+        yield Section(f"A request {title}", "Answers of 100 B. Upstream connections are kept.",
+                      contenders, columns, calls.measure(*options))
+
+
 # --- idle ---
 
 def memory_of(pids):
@@ -251,6 +264,7 @@ SUITES = {
     "rtt": ("Round trips", rtt_sections),
     "tunnels": ("New tunnels", tunnel_sections),
     "keepalive": ("HTTP with kept connections", keepalive_sections),
+    "calls": ("System calls of a request", call_sections),
     "idle": ("Memory of idle connections", idle_sections),
     "overload": ("Beyond the limit", overload_sections),
 }
