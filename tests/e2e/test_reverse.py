@@ -37,7 +37,8 @@ UPSTREAMS = [
      "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "least", "balance": "least_conn", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "random", "balance": "random2", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
-    {"name": "nameless", "servers": ["no-such-name.test:80"]},
+    {"name": "nameless", "servers": ["no-such-name.test:80"],
+     "resolve": {"addresses": "one"}},
     {"name": "unused", "servers": [f"{SERVER}:99"]},
 ]
 

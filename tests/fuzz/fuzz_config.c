@@ -88,8 +88,8 @@ static void check_upstream(const struct sl_upstream_config *u)
 {
 	FUZZ_CHECK(u->name && *u->name && u->n_servers && u->n_servers <= SL_SERVERS_MAX);
 	for (size_t i = 0; i < u->n_servers; i++)
-		FUZZ_CHECK(u->servers[i].host && *u->servers[i].host && u->servers[i].port &&
-			   u->servers[i].weight);
+		FUZZ_CHECK(u->servers[i].host && *u->servers[i].host &&
+			   (u->servers[i].port || u->servers[i].discover) && u->servers[i].weight);
 }
 
 static void check_config(const struct sl_config *c)

@@ -19,14 +19,15 @@ static const char usage[] =
 
 static void print_server(FILE *f, const json_t *s)
 {
-	char upstream[64], server[64], state[64], why[64];
+	char upstream[64], server[64], state[64], why[64], found_as[64];
 
-	fprintf(f, "%-14s %-22s %-8s %6" PRIu64 " %6" PRIu64 " %10" PRIu64 " %8" PRIu64 "  %s\n",
+	fprintf(f,
+		"%-14s %-22s %-8s %6" PRIu64 " %6" PRIu64 " %10" PRIu64 " %8" PRIu64 "  %-16s %s\n",
 		sl_answer_text(s, "upstream", 14, upstream),
 		sl_answer_text(s, "server", 22, server), sl_answer_text(s, "state", 8, state),
 		sl_answer_number(s, "leased"), sl_answer_number(s, "idle"),
 		sl_answer_number(s, "requests"), sl_answer_number(s, "failures"),
-		sl_answer_text(s, "why", 16, why));
+		sl_answer_text(s, "why", 16, why), sl_answer_text(s, "found_as", 40, found_as));
 }
 
 void sl_render_servers(const json_t *payload, FILE *f)
@@ -35,8 +36,8 @@ void sl_render_servers(const json_t *payload, FILE *f)
 	json_t *s;
 
 	if (n)
-		fprintf(f, "%-14s %-22s %-8s %6s %6s %10s %8s  %s\n", "UPSTREAM", "SERVER", "STATE",
-			"IN USE", "IDLE", "REQUESTS", "FAILURES", "WHY");
+		fprintf(f, "%-14s %-22s %-8s %6s %6s %10s %8s  %-16s %s\n", "UPSTREAM", "SERVER",
+			"STATE", "IN USE", "IDLE", "REQUESTS", "FAILURES", "WHY", "FOUND AS");
 	json_array_foreach((json_t *)payload, i, s) print_server(f, s);
 	fprintf(f, "%zu server%s\n", n, n == 1 ? "" : "s");
 }

@@ -236,6 +236,7 @@ static void append_server(void *arg, const struct sl_server_info *s)
 
 	json_object_set_new(o, "upstream", text(s->upstream));
 	json_object_set_new(o, "server", text(s->server));
+	json_object_set_new(o, "found_as", text(s->found_as));
 	json_object_set_new(o, "state", text(s->state));
 	json_object_set_new(o, "why", text(s->why));
 	json_object_set_new(o, "back_in_ms", number(s->back_in_ms));

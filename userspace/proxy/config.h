@@ -171,11 +171,13 @@ struct sl_listener_config {
 #define SL_SERVERS_MAX 256 /* of an upstream */
 
 struct sl_server_config {
-	char *address; /* as written: its name in logs and metrics */
-	char *host;    /* name or literal address without brackets */
-	uint16_t port;
+	char *address;	 /* as written: its name in logs and metrics */
+	char *host;	 /* name or literal address without brackets */
+	uint16_t port;	 /* 0: of an SRV name */
 	uint32_t weight; /* 1..1000, 1 */
 	bool backup;	 /* asked only while no other server is up */
+	bool discover;	 /* its addresses become servers of their own: discovery.h */
+	char *found_as;	 /* of such a server: host and port that it was found by; else NULL */
 	unsigned line, column;
 };
 
@@ -248,6 +250,13 @@ struct sl_health_config {
 	uint32_t fall, rise;  /* answers in a row, 3 and 2 */
 };
 
+/* How often names are resolved that stand for servers. */
+struct sl_discovery_config {
+	bool one;	 /* a name is one server, resolved when a connection is opened; false */
+	uint32_t min_ms; /* an answer's TTL counts within these; 1s */
+	uint32_t max_ms; /* 5m */
+};
+
 struct sl_upstream_config {
 	char *name; /* unique; letters, digits, ._- */
 	enum sl_balance balance;
@@ -260,6 +269,7 @@ struct sl_upstream_config {
 	struct sl_retry_config retry;
 	struct sl_eject_config eject;
 	struct sl_health_config health;
+	struct sl_discovery_config resolve;
 	uint32_t slow_start_ms; /* a server that came up gets its whole weight after this; 0 */
 	unsigned line, column;
 };
@@ -297,6 +307,21 @@ struct sl_config {
 	size_t n_upstreams;
 	uint32_t all_routes; /* of all listeners */
 };
+
+/* True if servers may come and go. */
+static inline bool sl_upstream_discovers(const struct sl_upstream_config *u)
+{
+	for (size_t i = 0; i < u->n_servers; i++)
+		if (u->servers[i].discover)
+			return true;
+	return false;
+}
+
+/* Most servers that the upstream may have at once. */
+static inline size_t sl_upstream_slots(const struct sl_upstream_config *u)
+{
+	return sl_upstream_discovers(u) ? SL_SERVERS_MAX : u->n_servers;
+}
 
 /* "file:line:column: message", always terminated. */
 struct sl_config_error {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Upstreams: `- {name: app, servers: ["10.0.0.1:80", {address: "app2:80", weight: 2}]}`. */
+/* Upstreams: `- {name: app, servers: ["10.0.0.1:80", {address: "app2:80", weight: 2}]}`.
+ *
+ * A server that is given by name is marked here to be discovered, unless the upstream wants the name to
+ * be one server. */
 
 #include "proxy/config_upstream.h"
 
@@ -8,6 +11,7 @@
 
 #include "http/field.h"
 #include "http/target.h"
+#include "proxy/resolve.h"
 
 #define DAY_MS	      (24ull * 3600 * 1000)
 #define UPSTREAMS_MAX 1024
@@ -27,18 +31,49 @@ static int read_server_address(struct sl_yaml *y, const yaml_node_t *n, const st
 
 	if (!text || sl_authority_parse(sl_slice_str(text), &a) || !a.has_port)
 		return sl_yaml_expected(y, n, "host:port such as 10.0.0.1:80 or app.internal:80");
+	if (s->address)
+		return sl_yaml_fail(y, n, "a server has an address or is found by srv");
 	s->address = strdup(text);
 	s->host = strndup(a.host.p, a.host.len);
 	s->port = a.port;
 	return s->address && s->host ? 0 : sl_yaml_no_memory(y);
 }
 
+static int read_server_srv(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			   void *object)
+{
+	struct sl_server_config *s = object;
+	const char *text = sl_yaml_text(n);
+	char name[SL_NAME_MAX + 1];
+
+	if (!text || !sl_name_normalise(sl_slice_str(text), name) || *text != '_')
+		return sl_yaml_expected(y, n, "a name such as _http._tcp.app.internal");
+	if (s->address)
+		return sl_yaml_fail(y, n, "a server has an address or is found by srv");
+	s->address = strdup(name);
+	s->host = strdup(name);
+	return s->address && s->host ? 0 : sl_yaml_no_memory(y);
+}
+
+static int check_server(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	struct sl_server_config *s = object;
+
+	if (!s->address)
+		return sl_yaml_fail(y, n, "a server needs an address or srv");
+	if (!s->port && s->weight)
+		return sl_yaml_fail(y, n, "SRV records have weights of their own");
+	return 0;
+}
+
 static const struct sl_yaml_key server_keys[] = {
-	{.name = "address", .read = read_server_address, .required = true},
+	{.name = "address", .read = read_server_address},
 	{READ_SERVER("backup", sl_yaml_read_bool, backup)},
+	{.name = "srv", .read = read_server_srv},
 	{READ_SERVER("weight", sl_yaml_read_number, weight), .min = 1, .max = 1000},
 };
-static const struct sl_yaml_map server_map = {server_keys, SL_ARRAY_SIZE(server_keys)};
+static const struct sl_yaml_map server_map = {server_keys, SL_ARRAY_SIZE(server_keys),
+					      check_server};
 
 /* The address alone, or a mapping. */
 static int read_server(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
@@ -55,7 +90,6 @@ static void init_server(const yaml_node_t *n, void *element)
 {
 	struct sl_server_config *s = element;
 
-	s->weight = 1;
 	s->line = (unsigned)n->start_mark.line + 1;
 	s->column = (unsigned)n->start_mark.column + 1;
 }
@@ -200,11 +234,39 @@ static int read_health(struct sl_yaml *y, const yaml_node_t *n, const struct sl_
 	return sl_yaml_read_map(y, n, k, object);
 }
 
+static const struct sl_yaml_choice addresses_choices[] = {{"all", false}, {"one", true}, {NULL}};
+
+static const struct sl_yaml_key resolve_keys[] = {
+	{READ_UPSTREAM("addresses", sl_yaml_read_choice, resolve.one),
+	 .choices = addresses_choices},
+	{READ_UPSTREAM("max", sl_yaml_read_duration, resolve.max_ms), .min = 1, .max = DAY_MS},
+	{READ_UPSTREAM("min", sl_yaml_read_duration, resolve.min_ms), .min = 1, .max = DAY_MS},
+};
+static const struct sl_yaml_map resolve_map = {resolve_keys, SL_ARRAY_SIZE(resolve_keys)};
+
+static void finish_servers(struct sl_upstream_config *u)
+{
+	struct sl_addr literal;
+
+	for (size_t i = 0; i < u->n_servers; i++) {
+		struct sl_server_config *s = &u->servers[i];
+
+		if (!s->weight)
+			s->weight = 1;
+		s->discover =
+			!s->port || (!u->resolve.one &&
+				     sl_addr_parse_host(sl_slice_str(s->host), s->port, &literal));
+	}
+}
+
 /* Two servers of one address would be one server that is counted twice. */
 static int check_upstream(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
-	const struct sl_upstream_config *u = object;
+	struct sl_upstream_config *u = object;
 
+	if (u->resolve.min_ms > u->resolve.max_ms)
+		return sl_yaml_fail(y, n, "resolve.min is above resolve.max");
+	finish_servers(u);
 	if (u->balance != SL_BALANCE_MAGLEV && u->key)
 		return sl_yaml_fail(y, n, "a key is for balance: maglev");
 	for (size_t i = 0; i < u->n_servers; i++)
@@ -228,6 +290,7 @@ static const struct sl_yaml_key upstream_keys[] = {
 	 .choices = proxy_choices},
 	{.name = "eject", .read = sl_yaml_read_map, .map = &eject_map},
 	{.name = "health", .read = read_health, .map = &health_map},
+	{.name = "resolve", .read = sl_yaml_read_map, .map = &resolve_map},
 	{READ_UPSTREAM("slow_start", sl_yaml_read_duration, slow_start_ms), .max = DAY_MS},
 };
 static const struct sl_yaml_map upstream_map = {upstream_keys, SL_ARRAY_SIZE(upstream_keys),
@@ -250,6 +313,7 @@ static void init_upstream(const yaml_node_t *n, void *element)
 		.failures = 5, .ratio = 50, .time_ms = 10000, .max_ms = 300000};
 	u->health = (struct sl_health_config){
 		.interval_ms = 2000, .timeout_ms = 1000, .fall = 3, .rise = 2};
+	u->resolve = (struct sl_discovery_config){.min_ms = 1000, .max_ms = 300000};
 	u->line = (unsigned)n->start_mark.line + 1;
 	u->column = (unsigned)n->start_mark.column + 1;
 }

@@ -24,6 +24,7 @@ struct check {
 	struct sl_timer next, deadline;
 	struct sl_dial *dial;
 	struct sl_stream *stream;
+	bool on;
 	uint32_t in_a_row; /* verdicts against the present state */
 	size_t len, scanned;
 	char answer[ANSWER_BYTES];
@@ -121,11 +122,13 @@ static void stream_event(struct sl_stream *s, unsigned events)
 static void ask(struct check *c)
 {
 	const struct sl_health_config *config = config_of(c);
+	const struct sl_server_config *server = c->server->config;
+	const char *name = server->found_as ? server->found_as : server->address;
 	struct iovec iov = {.iov_base = c->answer};
 	int n = snprintf(c->answer, sizeof(c->answer),
 			 "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice\r\n"
 			 "Connection: close\r\n\r\n",
-			 config->path, config->host ? config->host : c->server->config->address);
+			 config->path, config->host ? config->host : name);
 
 	iov.iov_len = (size_t)n;
 	c->len = c->scanned = 0;
@@ -177,22 +180,59 @@ static size_t count_checked(const struct sl_upstreams *u)
 
 	for (size_t i = 0; i < u->n; i++)
 		if (u->upstream[i].config->health.enabled)
-			n += u->upstream[i].n_servers;
+			n += sl_upstream_slots(u->upstream[i].config);
 	return n;
 }
 
+static void stop(struct check *c)
+{
+	if (!c->on)
+		return;
+	c->on = false;
+	hang_up(c);
+	sl_loop_disarm(c->health->options.loop, &c->next);
+	sl_loop_disarm(c->health->options.loop, &c->deadline);
+}
+
 /* Spread over the first interval, so that not all servers are asked at once. */
+static void start(struct check *c)
+{
+	const struct sl_upstream *u = c->server->upstream;
+
+	if (c->on)
+		return;
+	c->on = true;
+	c->in_a_row = 0;
+	sl_loop_arm(c->health->options.loop, &c->next,
+		    (uint64_t)config_of(c)->interval_ms * c->server->index / u->n_servers);
+}
+
+/* What stands for a name's addresses until they are known has nothing to check. */
+static void follow(struct check *c)
+{
+	if (sl_server_is_removed(c->server) || c->server->config->discover)
+		stop(c);
+	else
+		start(c);
+}
+
+void sl_health_follow(struct sl_health *h, const struct sl_upstream *u)
+{
+	for (size_t i = 0; h && i < h->n; i++)
+		if (h->check[i].server->upstream == u)
+			follow(&h->check[i]);
+}
+
 static void add_checks(struct sl_health *h, struct sl_upstream *u)
 {
-	for (size_t i = 0; i < u->n_servers; i++) {
+	for (size_t i = 0; i < sl_upstream_slots(u->config); i++) {
 		struct check *c = &h->check[h->n++];
 
 		c->health = h;
 		c->server = &u->server[i];
 		sl_timer_init(&c->next, begin);
 		sl_timer_init(&c->deadline, too_late);
-		sl_loop_arm(h->options.loop, &c->next,
-			    u->config->health.interval_ms * i / u->n_servers);
+		follow(c);
 	}
 }
 
@@ -227,11 +267,8 @@ void sl_health_free(struct sl_health *h)
 {
 	if (!h)
 		return;
-	for (size_t i = 0; i < h->n; i++) {
-		hang_up(&h->check[i]);
-		sl_loop_disarm(h->options.loop, &h->check[i].next);
-		sl_loop_disarm(h->options.loop, &h->check[i].deadline);
-	}
+	for (size_t i = 0; i < h->n; i++)
+		stop(&h->check[i]);
 	sl_loop_turn(h->options.loop, 0); /* closed streams are freed */
 	sl_resolver_free(h->resolver);
 	if (h->transport)

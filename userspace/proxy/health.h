@@ -18,6 +18,9 @@ struct sl_health_options {
 
 /* Starts. 0 or -errno. *ret is NULL if nothing is to be checked. */
 int sl_health_new(const struct sl_health_options *o, struct sl_health **ret);
+/* The upstream's servers changed: those that came are checked, those that are gone not any more. In the
+ * loop's thread. Takes NULL. */
+void sl_health_follow(struct sl_health *h, const struct sl_upstream *u);
 /* In the loop's thread. Takes NULL. */
 void sl_health_free(struct sl_health *h);
 

@@ -47,7 +47,7 @@ static void avoid_tried(struct sl_lease *l, const struct sl_lease *before)
 
 	memcpy(l->tried, before->tried, sizeof(l->tried));
 	mark_tried(l, before->latest);
-	for (size_t i = 0; i < u->n_servers; i++)
+	for (size_t i = 0; i < sl_upstream_len(u); i++)
 		if (!was_tried(l, i) && sl_server_state(&u->server[i], now_ms) <= SL_SERVER_EJECTED)
 			return;
 	memset(l->tried, 0, sizeof(l->tried));
@@ -73,11 +73,11 @@ static void add_candidates(const struct sl_lease *l, enum sl_server_state state,
 	const struct sl_upstream *u = l->options.upstream;
 	uint64_t now_ms = sl_loop_now_ms(l->options.worker->loop);
 
-	for (uint32_t i = 0; i < u->n_servers; i++) {
+	for (uint32_t i = 0; i < sl_upstream_len(u); i++) {
 		const struct sl_server *s = &u->server[i];
 
-		if (s->config->backup != backup || was_tried(l, i) ||
-		    sl_server_state(s, now_ms) != state)
+		if (was_tried(l, i) || sl_server_state(s, now_ms) != state ||
+		    __atomic_load_n(&s->config->backup, __ATOMIC_RELAXED) != backup)
 			continue;
 		if (!sl_server_has_room(s)) {
 			c->full++;
@@ -228,6 +228,7 @@ enum asked {
 	ASKED_DIALS,  /* the answer comes */
 	ASKED_FULL,   /* the room was taken meanwhile */
 	ASKED_FAILED, /* l->failure */
+	ASKED_GONE,   /* the server was removed meanwhile */
 };
 
 static enum asked open_connection(struct sl_lease *l, size_t tries)
@@ -247,6 +248,10 @@ static enum asked ask(struct sl_lease *l, struct sl_server *s, size_t tries)
 	if (!sl_server_hold(s))
 		return ASKED_FULL;
 	l->server = l->latest = s;
+	if (sl_server_is_removed(s)) {
+		let_go(l);
+		return ASKED_GONE;
+	}
 	if (!l->options.fresh && take_idle(l))
 		return ASKED_TAKEN;
 	if (!sl_server_may_open(s)) { /* an idle one has to go */
@@ -275,6 +280,7 @@ static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 		case ASKED_FULL:
 			return wait_for_room(l, ret);
 		case ASKED_FAILED:
+		case ASKED_GONE:
 			break;
 		}
 	}

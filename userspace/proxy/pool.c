@@ -253,14 +253,33 @@ static struct idle *find_quiet(struct sl_pool *p, const struct sl_pool_key *k,
 	return NULL;
 }
 
-static void close_broken(struct sl_list *broken)
+static void close_all(struct sl_list *off)
 {
 	struct sl_list *pos, *tmp;
 
-	sl_list_for_each_safe (pos, tmp, broken) {
+	sl_list_for_each_safe (pos, tmp, off) {
 		sl_list_del(pos);
 		close_claimed(sl_list_entry(pos, struct idle, chain));
 	}
+}
+
+void sl_pool_drop(struct sl_pool *p, const void *group)
+{
+	struct sl_list *pos, *tmp, dropped;
+
+	sl_list_init(&dropped);
+	pthread_mutex_lock(&p->lock);
+	sl_list_for_each_safe (pos, tmp, &p->oldest_first) {
+		struct idle *i = sl_list_entry(pos, struct idle, age);
+
+		if (i->group != group)
+			continue;
+		sl_list_del(&i->age);
+		sl_list_del(&i->chain);
+		sl_list_add_tail(&dropped, &i->chain);
+	}
+	pthread_mutex_unlock(&p->lock);
+	close_all(&dropped);
 }
 
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
@@ -276,7 +295,7 @@ bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 	pthread_mutex_lock(&p->lock);
 	i = find_quiet(p, k, admits, arg, &broken);
 	pthread_mutex_unlock(&p->lock);
-	close_broken(&broken);
+	close_all(&broken);
 	if (!i)
 		return false;
 	*ret = i->connection;

@@ -60,7 +60,9 @@ void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 		  bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
 		  struct sl_pooled *ret);
-/* The same from another worker's thread, into that worker's transport. */
+/* Closes the group's idle connections. */
+void sl_pool_drop(struct sl_pool *p, const void *group);
+/* The same as sl_pool_take() from another worker's thread, into that worker's transport. */
 bool sl_pool_take_over(struct sl_pool *p, const struct sl_pool_key *k, struct sl_transport *to,
 		       struct sl_pooled *ret);
 

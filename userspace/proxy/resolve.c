@@ -25,7 +25,6 @@
 
 #define QUESTIONS	1024 /* most in flight */
 #define BUCKETS		256  /* a power of two */
-#define NAME_MAX_BYTES	253
 #define LABEL_MAX_BYTES 63
 #define DELAY_MS	50   /* RFC 8305 section 3: what one family waits for the other */
 #define FAILURE_TTL_MS	1000 /* RFC 9520 section 3.2 asks for at least a second */
@@ -46,7 +45,7 @@ struct question {
 	struct sl_dns_lookup half[FAMILIES];
 	bool early; /* answered with one half already */
 	uint8_t name_len;
-	char name[NAME_MAX_BYTES + 1];
+	char name[SL_NAME_MAX + 1];
 };
 
 struct sl_resolver {
@@ -69,27 +68,24 @@ static bool name_byte_ok(char c)
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
-/* Lower case, no final dot. False for what no host is called: empty or long labels, bytes that DNS
- * libraries treat specially (backslash), anything that is not ASCII. */
-static bool normalise(struct sl_slice name, char out[NAME_MAX_BYTES + 1], uint8_t *ret_len)
+bool sl_name_normalise(struct sl_slice name, char ret[SL_NAME_MAX + 1])
 {
 	size_t label = 0;
 
 	if (name.len && name.p[name.len - 1] == '.')
 		name.len--;
-	if (!name.len || name.len > NAME_MAX_BYTES)
+	if (!name.len || name.len > SL_NAME_MAX)
 		return false;
 	for (size_t i = 0; i < name.len; i++) {
-		out[i] = sl_ascii_lower(name.p[i]);
-		if (out[i] == '.' && label) {
+		ret[i] = sl_ascii_lower(name.p[i]);
+		if (ret[i] == '.' && label) {
 			label = 0;
 			continue;
 		}
-		if (!name_byte_ok(out[i]) || ++label > LABEL_MAX_BYTES)
+		if (!name_byte_ok(ret[i]) || ++label > LABEL_MAX_BYTES)
 			return false;
 	}
-	out[name.len] = '\0';
-	*ret_len = (uint8_t)name.len;
+	ret[name.len] = '\0';
 	return label > 0;
 }
 
@@ -329,17 +325,16 @@ static int answer_now(struct sl_resolver *r, uint64_t hash, struct sl_slice name
 int sl_resolve(struct sl_resolver *r, struct sl_slice host, struct sl_query *query,
 	       struct sl_addrs *ret)
 {
-	char text[NAME_MAX_BYTES + 1];
+	char text[SL_NAME_MAX + 1];
 	struct sl_slice name = {text, 0};
 	struct question *q;
 	uint64_t hash;
-	uint8_t len;
 	int error;
 
 	query->pending = false;
-	if (!normalise(host, text, &len))
+	if (!sl_name_normalise(host, text))
 		return -ENOENT;
-	name.len = len;
+	name.len = strlen(text);
 	hash = hash_name(r, name);
 	error = answer_now(r, hash, name, ret);
 	if (error != -EAGAIN)

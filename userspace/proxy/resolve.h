@@ -25,6 +25,12 @@ struct sl_addrs {
 						there, as the server sent them inside; port 0 */
 };
 
+#define SL_NAME_MAX 253
+
+/* Writes the name in lower case, without a final dot. False for what no host is called: empty or long
+ * labels, bytes that DNS libraries treat specially (backslash), anything that is not ASCII. */
+bool sl_name_normalise(struct sl_slice name, char ret[SL_NAME_MAX + 1]);
+
 /* A question. Lives in the asker's object until on_answer or sl_resolve_cancel(). */
 struct sl_query {
 	/* error 0: addresses follow (at least one). Else -ENOENT (no such name or no address),

@@ -16,6 +16,7 @@
 #include <sys/time.h>
 
 #define SERVERS	       16
+#define CLASS_IN       1
 #define TIMEOUT_MAX_MS 60000u
 #define TRIES_MAX      8u /* c-ares doubles the timeout with every try, unchecked */
 
@@ -194,6 +195,25 @@ void sl_dns_ask(struct sl_dns *d, const char *name, struct sl_dns_lookup *l)
 
 	l->dns = d;
 	ares_getaddrinfo(d->channel, name, NULL, &hints, lookup_done, l);
+	arm_timer(d);
+}
+
+static void srv_done(void *arg, int status, int timeouts, unsigned char *message, int len)
+{
+	struct sl_dns_srv_lookup *l = arg;
+
+	if (l->dns->closing)
+		return;
+	l->error = error_of(status);
+	if (status == ARES_SUCCESS)
+		l->error = sl_srv_parse(message, (size_t)len, &l->srvs);
+	l->on_done(l);
+}
+
+void sl_dns_ask_srv(struct sl_dns *d, const char *name, struct sl_dns_srv_lookup *l)
+{
+	l->dns = d;
+	ares_query(d->channel, name, CLASS_IN, SL_TYPE_SRV, srv_done, l);
 	arm_timer(d);
 }
 

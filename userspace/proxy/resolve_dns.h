@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "proxy/resolve.h"
+#include "proxy/resolve_srv.h"
 
 struct sl_dns;
 
@@ -30,6 +31,18 @@ int sl_dns_new(struct sl_loop *loop, const struct sl_resolver_config *c, struct 
 /* Open look-ups are forgotten without on_done. Takes NULL. */
 void sl_dns_free(struct sl_dns *d);
 void sl_dns_ask(struct sl_dns *d, const char *name, struct sl_dns_lookup *l);
+
+/* A look-up of SRV records, as above. */
+struct sl_dns_srv_lookup {
+	void (*on_done)(struct sl_dns_srv_lookup *l);
+	void *owner;
+	struct sl_dns *dns;
+
+	int error;
+	struct sl_srvs srvs; /* if error is 0: at least one */
+};
+void sl_dns_ask_srv(struct sl_dns *d, const char *name, struct sl_dns_srv_lookup *l);
+
 /* What /etc/hosts says; nothing found is n = 0. */
 void sl_dns_hosts(struct sl_dns *d, const char *name, struct sl_addrs *ret_v6,
 		  struct sl_addrs *ret_v4);

@@ -17,6 +17,7 @@
 
 #include "base/util.h"
 #include "proxy/control.h"
+#include "proxy/discovery.h"
 #include "proxy/health.h"
 #include "proxy/own.h"
 #include "proxy/worker.h"
@@ -31,6 +32,7 @@ struct server {
 	struct sl_loop *loop;
 	struct sl_control *control;
 	struct sl_health *health;
+	struct sl_discovery *discovery;
 	struct sl_io signals;
 	struct sl_worker *worker[WORKERS_MAX];
 	uint32_t n_workers;
@@ -181,15 +183,8 @@ static void read_servers(void *owner, void (*each)(void *arg, const struct sl_se
 			 void *arg)
 {
 	struct server *s = owner;
-	const struct sl_upstreams *all = s->shared.upstreams;
-	uint64_t now_ms = sl_loop_now_ms(s->loop);
-	struct sl_server_info info;
 
-	for (size_t i = 0; i < all->n; i++)
-		for (size_t k = 0; k < all->upstream[i].n_servers; k++) {
-			sl_server_describe(&all->upstream[i].server[k], now_ms, &info);
-			each(arg, &info);
-		}
+	sl_upstreams_describe(s->shared.upstreams, sl_loop_now_ms(s->loop), each, arg);
 }
 
 static int drain_server(void *owner, const char *upstream, const char *server, bool drained)
@@ -482,6 +477,27 @@ static int start_checks(struct server *s)
 	return sl_health_new(&o, &s->health);
 }
 
+static void servers_changed(void *owner, struct sl_upstream *u)
+{
+	struct server *s = owner;
+
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		sl_worker_call(s->worker[i], sl_worker_follow, u);
+	sl_health_follow(s->health, u);
+}
+
+static int start_discovery(struct server *s)
+{
+	const struct sl_discovery_options o = {
+		.loop = s->loop,
+		.config = s->config,
+		.upstreams = s->shared.upstreams,
+		.listener = {.on_change = servers_changed, .owner = s},
+	};
+
+	return sl_discovery_new(&o, &s->discovery);
+}
+
 static int start(struct server *s)
 {
 	int r;
@@ -513,6 +529,8 @@ static int start(struct server *s)
 		r = start_workers(s);
 	if (!r)
 		r = start_checks(s);
+	if (!r)
+		r = start_discovery(s);
 	return r ? r : open_control(s);
 }
 
@@ -530,6 +548,7 @@ static void announce(const struct server *s)
 static void stop(struct server *s)
 {
 	sl_control_close(s->control);
+	sl_discovery_free(s->discovery);
 	sl_health_free(s->health);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_stop(s->worker[i]);

@@ -29,6 +29,8 @@ const char *sl_server_state_name(enum sl_server_state s)
 		return "down";
 	case SL_SERVER_DRAINED:
 		return "drained";
+	case SL_SERVER_REMOVED:
+		return "removed";
 	}
 	return "unknown";
 }
@@ -37,6 +39,8 @@ enum sl_server_state sl_server_state(const struct sl_server *s, uint64_t now_ms)
 {
 	const struct sl_server_health *h = &s->health;
 
+	if (sl_server_is_removed(s))
+		return SL_SERVER_REMOVED;
 	if (load(&h->drained))
 		return SL_SERVER_DRAINED;
 	if (load(&h->down))
@@ -47,7 +51,7 @@ enum sl_server_state sl_server_state(const struct sl_server *s, uint64_t now_ms)
 uint32_t sl_server_weight(const struct sl_server *s, uint64_t now_ms)
 {
 	uint32_t slow_start_ms = s->upstream->config->slow_start_ms,
-		 whole = s->config->weight * 100;
+		 whole = load(&s->config->weight) * 100;
 	uint64_t since = sl_max(load(&s->health.up_since_ms), load(&s->health.ejected_until_ms));
 	uint64_t weight;
 
@@ -75,8 +79,9 @@ static size_t count_ejected(const struct sl_server *s, uint64_t now_ms)
 	const struct sl_upstream *u = s->upstream;
 	size_t n = 0;
 
-	for (size_t i = 0; i < u->n_servers; i++)
-		n += now_ms < load(&u->server[i].health.ejected_until_ms);
+	for (size_t i = 0; i < sl_upstream_len(u); i++)
+		n += !sl_server_is_removed(&u->server[i]) &&
+		     now_ms < load(&u->server[i].health.ejected_until_ms);
 	return n;
 }
 
@@ -102,7 +107,7 @@ static void eject(struct sl_server *s, uint64_t now_ms, const char *why)
 
 	pthread_mutex_lock(&u->eject_lock);
 	if (now_ms >= load(&h->ejected_until_ms) &&
-	    (count_ejected(s, now_ms) + 1) * 2 <= u->n_servers) {
+	    (count_ejected(s, now_ms) + 1) * 2 <= load(&u->n_present)) {
 		time_ms = ejection_ms(s, now_ms);
 		store(&h->ejected_until_ms, now_ms + time_ms);
 		store(&h->failed_in_a_row, 0);

@@ -15,8 +15,9 @@ enum sl_server_state {
 	SL_SERVER_EJECTED, /* requests failed: asked when all others fail, too */
 	SL_SERVER_DOWN,	   /* checks failed */
 	SL_SERVER_DRAINED, /* the operator said so */
+	SL_SERVER_REMOVED, /* its name has no such address any more */
 };
-/* "up", "ejected", "down", "drained"; static. */
+/* "up", "ejected", "down", "drained", "removed"; static. */
 const char *sl_server_state_name(enum sl_server_state s);
 
 /* Of each server. Written by workers and the control thread, atomically and relaxed. */

@@ -8,27 +8,13 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/upstream_set.h"
 
 #define IDLE_MAX 65536 /* of a worker */
 
-static int init_maglev(struct sl_upstream *u)
-{
-	const struct sl_upstream_config *c = u->config;
-	_sl_free_ struct sl_maglev_server *s = calloc(c->n_servers, sizeof(*s));
-
-	if (c->balance != SL_BALANCE_MAGLEV)
-		return 0;
-	if (!s)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->n_servers; i++)
-		s[i] = (struct sl_maglev_server){.name = c->servers[i].address,
-						 .weight = c->servers[i].weight};
-	return sl_maglev_new(s, c->n_servers, &u->maglev);
-}
-
 static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config *c)
 {
-	const size_t bytes = c->n_servers * sizeof(*u->server);
+	const size_t slots = sl_upstream_slots(c), bytes = slots * sizeof(*u->server);
 
 	u->config = c;
 	u->server = aligned_alloc(64, bytes);
@@ -37,14 +23,15 @@ static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config 
 	memset(u->server, 0, bytes);
 	sl_queue_init(&u->queue);
 	pthread_mutex_init(&u->eject_lock, NULL);
-	u->n_servers = c->n_servers;
-	for (uint32_t i = 0; i < u->n_servers; i++)
+	u->n_servers = u->n_present = c->n_servers;
+	for (uint32_t i = 0; i < slots; i++)
 		u->server[i] = (struct sl_server){
-			.config = &c->servers[i],
+			.config = i < c->n_servers ? &c->servers[i] : NULL,
 			.upstream = u,
 			.index = i,
+			.removed = i >= c->n_servers,
 		};
-	return init_maglev(u);
+	return sl_upstream_set_init(u);
 }
 
 int sl_upstreams_new(const struct sl_config *c, struct sl_upstreams **ret)
@@ -77,6 +64,7 @@ void sl_upstreams_free(struct sl_upstreams *u)
 			pthread_mutex_destroy(&u->upstream[i].eject_lock);
 		}
 		free(u->upstream[i].server);
+		free(u->upstream[i].slot);
 		free(u->upstream[i].maglev);
 	}
 	free(u->upstream);
@@ -88,7 +76,7 @@ uint32_t sl_upstreams_idle_max(const struct sl_config *c)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < c->n_upstreams; i++)
-		n += (uint64_t)c->upstreams[i].pool.idle * c->upstreams[i].n_servers;
+		n += (uint64_t)c->upstreams[i].pool.idle * sl_upstream_slots(&c->upstreams[i]);
 	return (uint32_t)sl_min(n, (uint64_t)IDLE_MAX);
 }
 
@@ -142,7 +130,7 @@ bool sl_server_keep_idle(struct sl_server *s)
 {
 	uint32_t idle = __atomic_add_fetch(&s->idle, 1, __ATOMIC_SEQ_CST);
 
-	if (idle > s->upstream->config->pool.idle) {
+	if (idle > s->upstream->config->pool.idle || sl_server_is_removed(s)) {
 		add(&s->idle, -1);
 		return false;
 	}
@@ -160,8 +148,8 @@ void sl_upstream_wake(struct sl_upstream *u)
 {
 	if (!sl_queue_len(&u->queue))
 		return;
-	for (size_t i = 0; i < u->n_servers; i++) {
-		if (!sl_server_has_room(&u->server[i]))
+	for (size_t i = 0; i < sl_upstream_len(u); i++) {
+		if (sl_server_is_removed(&u->server[i]) || !sl_server_has_room(&u->server[i]))
 			continue;
 		sl_queue_wake_first(&u->queue);
 		return;
@@ -170,7 +158,7 @@ void sl_upstream_wake(struct sl_upstream *u)
 
 /* --- for operators --- */
 
-void sl_server_describe(const struct sl_server *s, uint64_t now_ms, struct sl_server_info *ret)
+static void describe(const struct sl_server *s, uint64_t now_ms, struct sl_server_info *ret)
 {
 	const struct sl_server_health *h = &s->health;
 	enum sl_server_state state = sl_server_state(s, now_ms);
@@ -179,6 +167,7 @@ void sl_server_describe(const struct sl_server *s, uint64_t now_ms, struct sl_se
 	*ret = (struct sl_server_info){
 		.upstream = s->upstream->config->name,
 		.server = s->config->address,
+		.found_as = s->config->found_as,
 		.state = sl_server_state_name(state),
 		.why = __atomic_load_n(&h->why, __ATOMIC_RELAXED),
 		.back_in_ms = state == SL_SERVER_EJECTED && until > now_ms ? until - now_ms : 0,
@@ -193,6 +182,21 @@ void sl_server_describe(const struct sl_server *s, uint64_t now_ms, struct sl_se
 	};
 }
 
+void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
+			   void (*each)(void *arg, const struct sl_server_info *s), void *arg)
+{
+	struct sl_server_info info;
+
+	for (size_t i = 0; i < u->n; i++)
+		for (size_t k = 0; k < u->upstream[i].n_servers; k++) {
+			const struct sl_server *s = &u->upstream[i].server[k];
+
+			describe(s, now_ms, &info);
+			if (!sl_server_is_removed(s) || info.leased || info.idle)
+				each(arg, &info);
+		}
+}
+
 struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
 				    const char *server)
 {
@@ -202,7 +206,8 @@ struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream
 		if (strcmp(up->config->name, upstream))
 			continue;
 		for (size_t k = 0; k < up->n_servers; k++)
-			if (!strcmp(up->server[k].config->address, server))
+			if (!up->server[k].removed &&
+			    !strcmp(up->server[k].config->address, server))
 				return &up->server[k];
 	}
 	return NULL;

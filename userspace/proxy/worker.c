@@ -301,6 +301,17 @@ int sl_worker_start(struct sl_worker *w)
 	return -r;
 }
 
+void sl_worker_follow(struct sl_worker *w, void *arg)
+{
+	struct sl_upstream *u = arg;
+
+	sl_worker_balancer(w, u)->maglev = u->maglev;
+	for (size_t i = 0; i < sl_upstream_len(u); i++)
+		if (sl_server_is_removed(&u->server[i]) &&
+		    __atomic_load_n(&u->server[i].idle, __ATOMIC_RELAXED))
+			sl_pool_drop(&w->server_pool, &u->server[i]);
+}
+
 /* --- end --- */
 
 static void unlisten(struct sl_worker *w)

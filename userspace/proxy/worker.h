@@ -104,6 +104,10 @@ void sl_worker_free(struct sl_worker *w);
 /* Runs fn(w, arg) in the worker's thread and waits for it. Not from the worker's own thread. */
 void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg);
 
+/* The servers of an upstream (arg) changed: idle connections to removed ones are closed, its table is
+ * used. In the worker's thread. */
+void sl_worker_follow(struct sl_worker *w, void *arg);
+
 /* Stops listening; idle connections close, others after their request; tunnels go on. In the
  * worker's thread. */
 void sl_worker_drain(struct sl_worker *w);

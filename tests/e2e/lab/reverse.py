@@ -9,10 +9,10 @@ from lab.origin import OK
 class Reverse(Lab):
     """routes and upstreams as in the configuration file; listener: further keys of it."""
 
-    def __init__(self, routes, upstreams, config=None, listener=None):
+    def __init__(self, routes, upstreams, config=None, listener=None, **options):
         super().__init__({"listeners": [{"name": "web", "listen": "0.0.0.0:3128", "mode": "http",
                                          "routes": routes, **(listener or {})}],
-                          "upstreams": upstreams, **(config or {})})
+                          "upstreams": upstreams, **(config or {})}, **options)
         self.second = Origin(self.net.server, SERVER, 81)
 
     def reset(self, first=None, second=None):
