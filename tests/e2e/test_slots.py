@@ -181,6 +181,44 @@ def auto_chooses_the_packet_engine(lab):
     place.sluice.stop()
 
 
+@everywhere
+def an_upstream_port_is_used_again_while_the_server_remembers_it(lab, where):
+    """The only port there is, to one address: the server closes first, and is in TIME_WAIT when the next
+    tunnel comes from the same port."""
+    place = lab.open(where, splice={"ports": "5000-5000", "time_wait": "0ms", "pairs": 16})
+    origin = place.origin(lambda wire, origin: wire.sock.sendall(wire.sock.recv(5)))
+    for _ in range(3):
+        client = place.tunnel(origin.port)
+        (flow,) = place.spliced(1)
+        check(flow["upstream_local"].endswith(":5000"), lambda: str(flow))
+        client.sendall(b"hello")
+        equal(client.recv(5), b"hello")
+        expect_end(client)
+        client.close()
+        place.gone()
+        slots(place, free=16)
+    waiting = place.server.run("ss", "-Htn", "state", "time-wait", "sport", "=", f":{origin.port}",
+                               "dport", "=", ":5000", text=True)
+    equal(len(waiting.stdout.splitlines()), 1, "the server's TIME_WAIT entries")
+    place.sluice.stop()
+
+
+@everywhere
+def both_ends_may_close_at_once(lab, where):
+    place = lab.open(where, splice={"time_wait": "500ms"})
+    with place.tunnels(10) as (pairs, _):
+        for client, server in pairs:
+            client.shutdown(socket.SHUT_WR)
+            server.shutdown(socket.SHUT_WR)
+        for client, server in pairs:
+            expect_end(client)
+            expect_end(server)
+        place.gone()
+    equal({r["reason"] for r in place.sluice.log_records(10)}, {"done"}, "log")
+    slots(place, active=0, closed=0)
+    place.sluice.stop()
+
+
 def dumped_flow(place, peer, local):
     """The value of a flow as bpftool shows it, found by what a person would look for."""
     name, family = (("flows6", socket.AF_INET6) if "[" in peer else ("flows", socket.AF_INET))
