@@ -89,6 +89,25 @@ static void a_slab_gives_no_more_than_its_limit(void **state)
 	sl_slab_destroy(&s);
 }
 
+static void a_trimmed_slab_holds_nothing_and_goes_on(void **state)
+{
+	struct sl_slab s;
+	void *o;
+
+	sl_slab_init(&s, "test", 40, 1);
+	assert_non_null(o = sl_slab_get(&s));
+	memset(o, 'x', 40);
+	sl_slab_trim(&s);
+	assert_int_equal(((char *)o)[39], 'x');
+	sl_slab_put(&s, o);
+	sl_slab_trim(&s);
+	assert_int_equal(sl_slab_bytes(&s), 0);
+	assert_non_null(o = sl_slab_get(&s));
+	assert_null(sl_slab_get(&s));
+	sl_slab_put(&s, o);
+	sl_slab_destroy(&s);
+}
+
 static void a_buffer_refuses_what_does_not_fit(void **state)
 {
 	struct sl_buf_pool p;
@@ -339,6 +358,7 @@ int main(void)
 		cmocka_unit_test(a_prefix_contains_exactly_its_addresses),
 		cmocka_unit_test(a_mapped_address_is_the_ipv4_address_it_stands_for),
 		cmocka_unit_test(a_slab_gives_no_more_than_its_limit),
+		cmocka_unit_test(a_trimmed_slab_holds_nothing_and_goes_on),
 		cmocka_unit_test(a_buffer_refuses_what_does_not_fit),
 		cmocka_unit_test(numbers_are_appended_as_printf_would),
 		cmocka_unit_test(every_timer_fires_once_and_on_its_tick),

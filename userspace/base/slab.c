@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Slab: a free list over chunks. Under AddressSanitizer every object is its own allocation. */
+/* Slab: a free list over chunks, which are mapped, so that the system gets back what is trimmed. Under AddressSanitizer every object is its own allocation. */
 
 #include "base/slab.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 
@@ -48,7 +49,7 @@ void sl_slab_destroy(struct sl_slab *s)
 
 	for (chunk = s->chunks; chunk; chunk = next) {
 		next = *(void **)chunk;
-		free(chunk);
+		munmap(chunk, chunk_bytes(s));
 	}
 	s->chunks = s->free = NULL;
 	s->made = 0;
@@ -56,9 +57,10 @@ void sl_slab_destroy(struct sl_slab *s)
 
 static int add_chunk(struct sl_slab *s)
 {
-	char *chunk = malloc(chunk_bytes(s));
+	char *chunk = mmap(NULL, chunk_bytes(s), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!chunk)
+	if (chunk == MAP_FAILED)
 		return -1;
 	*(void **)chunk = s->chunks;
 	s->chunks = chunk;
@@ -111,6 +113,12 @@ void sl_slab_put(struct sl_slab *s, void *object)
 	}
 	*(void **)object = s->free;
 	s->free = object;
+}
+
+void sl_slab_trim(struct sl_slab *s)
+{
+	if (!s->used)
+		sl_slab_destroy(s);
 }
 
 size_t sl_slab_bytes(const struct sl_slab *s)

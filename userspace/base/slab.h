@@ -22,6 +22,8 @@ struct sl_slab {
 void sl_slab_init(struct sl_slab *s, const char *name, size_t object_size, uint32_t limit);
 /* Frees the chunks. Every object must have been put back. */
 void sl_slab_destroy(struct sl_slab *s);
+/* Gives memory back to the system if no object is out; objects can be had as before. */
+void sl_slab_trim(struct sl_slab *s);
 /* A zeroed object, or NULL when the limit is reached or memory is out. */
 void *sl_slab_get(struct sl_slab *s);
 /* The same, not zeroed: for large objects whose owner writes before it reads. */

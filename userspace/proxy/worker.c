@@ -11,12 +11,13 @@
 #include "proxy/adopted.h"
 #include "proxy/conn.h"
 
-#define BACKLOG	     4096
-#define TICK_MS	     1000
-#define BUFFER_SLACK 2048 /* what the proxy adds to a head */
-#define BUFFER_MIN   (16 * 1024)
+#define BACKLOG		   4096
+#define TICK_MS		   1000
+#define BUFFER_SLACK	   2048 /* what the proxy adds to a head */
+#define BUFFER_MIN	   (16 * 1024)
+#define BUFFERS_KEPT_BYTES (1024 * 1024)
 /* Connections over the limit that may be told so at once. */
-#define REFUSALS_MAX 512
+#define REFUSALS_MAX	   512
 
 static void count_acceptor(struct sl_worker *w)
 {
@@ -84,6 +85,8 @@ static void tick(struct sl_timer *t)
 	check_engines(w);
 	if (!w->draining)
 		count_acceptor(w);
+	if (sl_slab_bytes(&w->buffers.slab) > BUFFERS_KEPT_BYTES)
+		sl_slab_trim(&w->buffers.slab); /* a burst's: tunnels that are spliced need none */
 	count_memory(w);
 	sl_loop_arm(w->loop, &w->tick, TICK_MS);
 }
