@@ -50,6 +50,7 @@ class Routed(Topology):
                 router.write_sysctl(name, value)
             self.proxy.ip(f"route add 10.{far}.0.0/24 via 10.{near}.0.2",
                           f"route add fd00:{far}::/64 via fd00:{near}::2")
+            end.wait_for(f"10.{near}.0.1", f"fd00:{near}::1")
 
     def route(self, side, version, action, kind="", rest="dev to-end"):
         """The router's route to the end of its side."""

@@ -105,6 +105,20 @@ class Namespace:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
+    def wait_for(self, *addresses):
+        """Until they answer from here: devices that were set up just now drop packets, or know no route."""
+        def answers():
+            try:
+                self.connect(address, 1, timeout=1).close()
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                return False
+            return True
+
+        for address in addresses:
+            until(answers, 10, f"{address} is reached")
+
     def write_sysctl(self, name, value):
         done = self.run("sysctl", "-qw", f"{name}={value}")
         return done.returncode == 0
@@ -132,3 +146,5 @@ class Topology:
         for ns in (self.client, self.proxy, self.server):
             ns.write_sysctl("net.ipv4.ip_local_port_range", "10000 60999")
         self.proxy.write_sysctl("net.ipv4.ip_forward", 0)
+        self.client.wait_for("10.1.0.1", "fd00:1::1")
+        self.server.wait_for("10.2.0.1", "fd00:2::1")
