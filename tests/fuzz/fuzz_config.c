@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 const char *const fuzz_words[] = {
 	"workers: ",

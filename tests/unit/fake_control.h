@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "splice/packet_config.h"
-#include "proxy/control.h"
+#include "proxy/observe/control.h"
 
 struct fake_control {
 	int flows;

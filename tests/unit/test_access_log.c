@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "base/loop.h"
-#include "proxy/access_format.h"
-#include "proxy/access_log.h"
+#include "proxy/observe/access_format.h"
+#include "proxy/observe/access_log.h"
 
 static struct sl_access_record record(void)
 {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proxy/acl.h"
+#include "proxy/access/acl.h"
 
 struct row {
 	const char *src, *host, *dst;

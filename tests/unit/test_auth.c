@@ -10,9 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "proxy/auth.h"
-#include "proxy/auth_cache.h"
-#include "proxy/auth_users.h"
+#include "proxy/access/auth.h"
+#include "proxy/access/auth_cache.h"
+#include "proxy/access/auth_users.h"
 
 /* --- credentials --- */
 

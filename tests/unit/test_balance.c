@@ -6,7 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "proxy/balance.h"
+#include "proxy/upstream/balance.h"
 
 #define SERVERS 10
 

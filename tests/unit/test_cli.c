@@ -12,7 +12,7 @@
 #include "cli/suggest.h"
 #include "cli/text.h"
 #include "fake_control.h"
-#include "proxy/admin_json.h"
+#include "proxy/observe/admin_json.h"
 
 /* The rendered text; every line at most 100 columns of printable ASCII. */
 static char *rendered(void (*render)(const json_t *payload, FILE *f), json_t *payload)

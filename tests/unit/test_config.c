@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 /* The least that is a configuration. */
 #define LISTENERS "listeners: [{name: a, listen: \"127.0.0.1:3128\", mode: forward}]\n"

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 #define HTTP "listeners:\n- {name: a, listen: \"127.0.0.1:80\", mode: http, "
 #define ROUTES(t) \

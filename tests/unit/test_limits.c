@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "proxy/limits.h"
+#include "proxy/access/limits.h"
 
 static struct sl_listener_config listeners[2] = {{.connections = 0}, {.connections = 2}};
 

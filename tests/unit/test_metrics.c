@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "fake_control.h"
-#include "proxy/metrics.h"
+#include "proxy/observe/metrics.h"
 
 #define FAMILIES_MAX 256
 

@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "proxy/queue.h"
+#include "proxy/upstream/queue.h"
 
 #define WAITERS 4
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "proxy/rate.h"
+#include "proxy/access/rate.h"
 
 #define SECOND 1000000ull
 #define START  (1000 * SECOND)

@@ -10,7 +10,7 @@
 
 #include "../fake_dns.h"
 #include "base/loop.h"
-#include "proxy/resolve.h"
+#include "proxy/names/resolve.h"
 
 static const struct fake_dns_record records[] = {
 	{"a.test", AF_INET, .ttl_s = 60, .addr = {"10.0.0.1", "10.0.0.2"}},

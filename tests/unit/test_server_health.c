@@ -4,7 +4,7 @@
 #include "unit.h"
 
 #include "base/log.h"
-#include "proxy/upstream.h"
+#include "proxy/upstream/upstream.h"
 
 #define NOW 1000000ull
 

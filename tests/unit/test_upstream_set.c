@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "proxy/resolve_srv.h"
-#include "proxy/upstream_set.h"
+#include "proxy/names/resolve_srv.h"
+#include "proxy/upstream/upstream_set.h"
 
 #define NOW 1000000ull
 

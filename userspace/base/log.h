@@ -2,7 +2,7 @@
 #ifndef SLUICE_BASE_LOG_H
 #define SLUICE_BASE_LOG_H
 
-/* Diagnostics on stderr, one line each, for the operator (the access log is proxy/access_log.h).
+/* Diagnostics on stderr, one line each, for the operator (the access log is proxy/observe/access_log.h).
  * Thread-safe; rate-limited by the caller's good sense: nothing per request or per packet. Control
  * characters in arguments are escaped, so a line is always one line. */
 

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "cli/commands.h"
-#include "proxy/auth_users.h"
-#include "proxy/config.h"
+#include "proxy/access/auth_users.h"
+#include "proxy/config/config.h"
 
 static const struct option options[] = {
 	{"config", required_argument, NULL, 'c'},

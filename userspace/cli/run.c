@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/server.h"
 #include "splice/packet_config.h"
 #include "splice/policy.h"

@@ -20,10 +20,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proxy/auth.h"
+#include "proxy/access/auth.h"
 #include "proxy/client_hello.h"
 #include "proxy/dial.h"
-#include "proxy/lease.h"
+#include "proxy/upstream/lease.h"
 #include "proxy/message.h"
 #include "proxy/worker.h"
 

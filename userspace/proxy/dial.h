@@ -11,8 +11,8 @@
 
 #include "base/loop.h"
 #include "base/slice.h"
-#include "proxy/acl.h"
-#include "proxy/resolve.h"
+#include "proxy/access/acl.h"
+#include "proxy/names/resolve.h"
 #include "transport/transport.h"
 
 #define SL_DIAL_HOST_MAX 255

@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/slice.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 /* True if a field of the message with that name does not go on. */
 bool sl_edits_drop(const struct sl_field_edits *e, struct sl_slice name);

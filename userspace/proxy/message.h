@@ -13,7 +13,7 @@
 #include "http/body.h"
 #include "http/head.h"
 #include "http/target.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/edits.h"
 
 /* A request as the proxy understands it. Slices point into the head's bytes. */

@@ -14,7 +14,7 @@
 
 #include "base/slice.h"
 #include "http/head.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 struct sl_routes;
 

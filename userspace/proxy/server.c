@@ -16,10 +16,10 @@
 #include <sys/signalfd.h>
 
 #include "base/util.h"
-#include "proxy/control.h"
-#include "proxy/discovery.h"
-#include "proxy/health.h"
-#include "proxy/own.h"
+#include "proxy/observe/control.h"
+#include "proxy/upstream/discovery.h"
+#include "proxy/upstream/health.h"
+#include "proxy/access/own.h"
 #include "proxy/worker.h"
 
 #define WORKERS_MAX    256

@@ -4,7 +4,7 @@
 
 /* The process: workers, the control thread (the caller's), signals, start and end. */
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "splice/engine.h"
 #include "transport/transport.h"
 

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connection limits: atomic counters, and a hash table of sources only where sources are limited.
+ * Strangers choose what goes into the table, so it hashes with SipHash-2-4 under a random key.
+ *
+ * Invariant: the table has as many entries as connections are allowed, and every entry stands for at
+ * least one admitted connection, so it can't be full when the total limit was passed. */
+
+#include "proxy/access/limits.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+struct source {
+	struct sl_addr key;
+	uint32_t count;
+	uint32_t next; /* in its bucket, or in the free list; index + 1, 0 ends */
+};
+
+struct sl_limits {
+	const struct sl_config *config;
+	uint32_t total;
+	uint32_t *listener;
+	pthread_mutex_t lock; /* of what follows */
+	uint8_t hash_key[crypto_shorthash_KEYBYTES];
+	struct source *source;
+	uint32_t *bucket;
+	uint32_t n_buckets; /* a power of two */
+	uint32_t free;
+};
+
+static int init_sources(struct sl_limits *l)
+{
+	uint32_t n = l->config->limits.connections;
+
+	if (!l->config->limits.connections_per_source)
+		return 0;
+	for (l->n_buckets = 16; l->n_buckets < n;)
+		l->n_buckets *= 2;
+	l->source = calloc(n, sizeof(*l->source));
+	l->bucket = calloc(l->n_buckets, sizeof(*l->bucket));
+	if (!l->source || !l->bucket)
+		return -ENOMEM;
+	if (sodium_init() < 0)
+		return -EIO;
+	randombytes_buf(l->hash_key, sizeof(l->hash_key));
+	for (uint32_t i = 0; i < n; i++)
+		l->source[i].next = i + 1 < n ? i + 2 : 0;
+	l->free = 1;
+	return 0;
+}
+
+int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
+{
+	struct sl_limits *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->config = c;
+	pthread_mutex_init(&l->lock, NULL);
+	l->listener = calloc(c->n_listeners ? c->n_listeners : 1, sizeof(*l->listener));
+	r = l->listener ? init_sources(l) : -ENOMEM;
+	if (r) {
+		sl_limits_free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void sl_limits_free(struct sl_limits *l)
+{
+	if (!l)
+		return;
+	pthread_mutex_destroy(&l->lock);
+	free(l->listener);
+	free(l->source);
+	free(l->bucket);
+	free(l);
+}
+
+/* --- counters --- */
+
+/* limit 0: none. */
+static bool take(uint32_t *counter, uint32_t limit)
+{
+	uint32_t n = __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+
+	if (!limit || n <= limit)
+		return true;
+	__atomic_sub_fetch(counter, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static void give(uint32_t *counter)
+{
+	__atomic_sub_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
+/* --- sources --- */
+
+static struct sl_addr source_key(const struct sl_addr *source)
+{
+	struct sl_addr plain = *source, key = {.family = AF_UNSPEC};
+
+	sl_addr_unmap(&plain);
+	key.family = plain.family;
+	if (key.family == AF_INET6)
+		memcpy(&key.in6.sin6_addr, &plain.in6.sin6_addr, 8);
+	else
+		key.in.sin_addr = plain.in.sin_addr;
+	return key;
+}
+
+/* The link that points, or would point, to the key's entry. */
+static uint32_t *find_link(struct sl_limits *l, const struct sl_addr *key)
+{
+	uint32_t *link;
+	uint64_t hash;
+
+	crypto_shorthash((unsigned char *)&hash, (const unsigned char *)key, sizeof(*key),
+			 l->hash_key);
+	link = &l->bucket[hash & (l->n_buckets - 1)];
+
+	while (*link && !sl_addr_eq_host(&l->source[*link - 1].key, key))
+		link = &l->source[*link - 1].next;
+	return link;
+}
+
+static bool take_source(struct sl_limits *l, const struct sl_addr *source)
+{
+	uint32_t limit = l->config->limits.connections_per_source;
+	struct sl_addr key = source_key(source);
+	struct source *s;
+	uint32_t *link;
+	bool ok;
+
+	if (!limit)
+		return true;
+	pthread_mutex_lock(&l->lock);
+	link = find_link(l, &key);
+	if (!*link && l->free) {
+		*link = l->free;
+		s = &l->source[*link - 1];
+		l->free = s->next;
+		*s = (struct source){.key = key};
+	}
+	ok = *link && l->source[*link - 1].count < limit;
+	if (ok)
+		l->source[*link - 1].count++;
+	pthread_mutex_unlock(&l->lock);
+	return ok;
+}
+
+static void give_source(struct sl_limits *l, const struct sl_addr *source)
+{
+	struct sl_addr key = source_key(source);
+	uint32_t *link, index;
+
+	if (!l->config->limits.connections_per_source)
+		return;
+	pthread_mutex_lock(&l->lock);
+	link = find_link(l, &key);
+	index = *link;
+	if (index && !--l->source[index - 1].count) {
+		*link = l->source[index - 1].next;
+		l->source[index - 1].next = l->free;
+		l->free = index;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t listener,
+				      const struct sl_addr *source)
+{
+	if (!take(&l->total, l->config->limits.connections))
+		return SL_LIMIT_TOTAL;
+	if (!take(&l->listener[listener], l->config->listeners[listener].connections)) {
+		give(&l->total);
+		return SL_LIMIT_LISTENER;
+	}
+	if (!take_source(l, source)) {
+		give(&l->listener[listener]);
+		give(&l->total);
+		return SL_LIMIT_SOURCE;
+	}
+	return SL_LIMIT_OK;
+}
+
+void sl_limits_release(struct sl_limits *l, uint32_t listener, const struct sl_addr *source)
+{
+	give_source(l, source);
+	give(&l->listener[listener]);
+	give(&l->total);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_ACCESS_FORMAT_H
+#define SLUICE_PROXY_ACCESS_FORMAT_H
+
+/* One access record as one line of text, and as the bytes that travel through a ring. docs/operations.md
+ * names the fields. */
+
+#include <stddef.h>
+
+#include "proxy/observe/access_log.h"
+
+/* Enough for any packed record, and for any line of one. */
+#define SL_ACCESS_PACKED_MAX 4096
+#define SL_ACCESS_LINE_MAX   24576
+
+/* Copies the record with its strings, cut to their limits and without userinfo, into buf. Returns the
+ * length. */
+size_t sl_access_pack(const struct sl_access_record *r, char buf[SL_ACCESS_PACKED_MAX]);
+/* The inverse. The slices of *ret point into buf. */
+void sl_access_unpack(const char *buf, struct sl_access_record *ret);
+
+/* Writes the line with its line feed, without a NUL. Strings must keep their limits (a record that was
+ * packed does). Returns the length. */
+size_t sl_access_format(enum sl_access_log_format format, const struct sl_access_record *r,
+			char line[SL_ACCESS_LINE_MAX]);
+
+#endif

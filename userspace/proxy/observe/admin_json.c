@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* JSON of statistics and flows. Strings of strangers (targets) may hold any byte: jansson wants UTF-8,
+ * so each byte outside printable ASCII becomes the code point of the same number. */
+
+#include "proxy/observe/admin_json.h"
+
+#include <string.h>
+
+#include "base/util.h"
+#include "proxy/observe/process.h"
+
+static json_t *number(uint64_t n)
+{
+	return json_integer((json_int_t)sl_min(n, (uint64_t)INT64_MAX));
+}
+
+static json_t *text(const char *s)
+{
+	char utf8[2 * sizeof(((struct sl_flow_info *)NULL)->target)], *p = utf8;
+
+	if (!s)
+		return json_null();
+	for (; *s && p + 2 < utf8 + sizeof(utf8); s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c < 0x80) {
+			*p++ = (char)c;
+			continue;
+		}
+		*p++ = (char)(0xc0 | c >> 6);
+		*p++ = (char)(0x80 | (c & 0x3f));
+	}
+	return json_stringn(utf8, (size_t)(p - utf8));
+}
+
+static json_t *addr(const struct sl_addr *a)
+{
+	char buf[SL_ADDR_STR_MAX];
+
+	return a->family == AF_UNSPEC ? json_null() : json_string(sl_addr_format(a, buf));
+}
+
+static json_t *counters(const struct sl_stats *s)
+{
+	json_t *o = json_object();
+
+#define X(name, help) json_object_set_new(o, #name, number(s->name));
+	SL_COUNTERS(X)
+#undef X
+	return o;
+}
+
+static json_t *gauges(const struct sl_stats *s)
+{
+	json_t *o = json_object();
+
+#define X(name, help) json_object_set_new(o, #name, number(s->name));
+	SL_GAUGES(X)
+#undef X
+	return o;
+}
+
+static json_t *histogram(const struct sl_histogram *h)
+{
+	static const struct {
+		const char *key;
+		double part;
+	} rows[] = {{"p50_us", .5}, {"p90_us", .9}, {"p99_us", .99}, {"p999_us", .999}};
+	json_t *o = json_object();
+
+	json_object_set_new(o, "count", number(h->count));
+	json_object_set_new(o, "sum_us", number(h->sum_us));
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
+		json_object_set_new(o, rows[i].key,
+				    number(sl_histogram_percentile(h, rows[i].part)));
+	return o;
+}
+
+static json_t *histograms(const struct sl_stats *s)
+{
+	json_t *o = json_object();
+
+#define X(name, help) json_object_set_new(o, #name, histogram(&s->name));
+	SL_HISTOGRAMS(X)
+#undef X
+	return o;
+}
+
+static json_t *resolver(const struct sl_control_source *source)
+{
+	struct sl_resolver_stats s = {0};
+
+	source->resolver_stats(source->owner, &s);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "asked", number(s.asked), "cached",
+			 number(s.cached), "negative", number(s.negative), "joined",
+			 number(s.joined), "failed", number(s.failed), "timed_out",
+			 number(s.timed_out), "refused", number(s.refused));
+}
+
+static json_t *engines(const struct sl_control_source *source)
+{
+	struct sl_engine_totals t = {0};
+	struct sl_engine_report report = {0};
+	json_t *list = json_array();
+	const char *name;
+
+	for (uint32_t i = 0; source->engine(source->owner, i, &name, &report, &t); i++) {
+		json_array_append_new(
+			list,
+			json_pack("{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+				  text(name), "available", report.available, "reason",
+				  text(report.reason), "joined", number(t.joined), "refused",
+				  number(t.refused), "parted", number(t.parted), "active",
+				  number(t.active), "bytes_from_client", number(t.bytes[SL_CLIENT]),
+				  "bytes_from_upstream", number(t.bytes[SL_UPSTREAM])));
+		report = (struct sl_engine_report){0};
+		t = (struct sl_engine_totals){0};
+	}
+	return list;
+}
+
+/* {"packet_slots": {"free": 65536, ...}, "packet_arms_total": 0, ...} */
+static void put_figure(void *arg, const struct sl_figure *f)
+{
+	json_t *root = arg, *family = json_object_get(root, f->name);
+
+	if (!f->label) {
+		json_object_set_new(root, f->name, number(f->n));
+		return;
+	}
+	if (!family) {
+		family = json_object();
+		json_object_set_new(root, f->name, family);
+	}
+	json_object_set_new(family, f->value, number(f->n));
+}
+
+static json_t *figures(const struct sl_control_source *source)
+{
+	json_t *root = json_object();
+
+	source->figures(put_figure, root);
+	return root;
+}
+
+static json_t *worker(const struct sl_stats *s, const struct sl_loop_stats *l)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "connections_accepted",
+			 number(s->connections_accepted_total), "connections_done",
+			 number(s->connections_done_total), "connections_active",
+			 number(s->connections_active), "requests", number(s->requests_total),
+			 "own_bytes", number(s->own_bytes), "turns", number(l->turns), "events",
+			 number(l->events), "busy_us", number(l->busy_us), "longest_us",
+			 number(l->longest_us));
+}
+
+static json_t *workers(const struct sl_control_source *source)
+{
+	uint32_t n = source->workers(source->owner);
+	_sl_free_ struct sl_stats *s = aligned_alloc(64, sizeof(*s));
+	json_t *list = json_array();
+	struct sl_loop_stats loop;
+
+	for (uint32_t i = 0; s && i < n; i++) {
+		memset(s, 0, sizeof(*s));
+		memset(&loop, 0, sizeof(loop));
+		if (!source->worker_stats(source->owner, i, s, &loop))
+			json_array_append_new(list, worker(s, &loop));
+	}
+	return list;
+}
+
+static json_t *process(void)
+{
+	struct sl_process p;
+
+	sl_process_read(&p);
+	return json_pack("{s:o, s:o, s:o, s:o}", "resident_bytes", number(p.resident_bytes),
+			 "cpu_us", number(p.cpu_us), "open_fds", number(p.open_fds), "max_fds",
+			 number(p.max_fds));
+}
+
+json_t *sl_admin_stats(const struct sl_control_source *source)
+{
+	_sl_free_ struct sl_stats *s = aligned_alloc(64, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	source->stats(source->owner, s);
+	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+			 SLUICE_VERSION, "uptime_ms", number(source->uptime_ms(source->owner)),
+			 "ready", source->ready(source->owner), "counters", counters(s), "gauges",
+			 gauges(s), "histograms", histograms(s), "resolver", resolver(source),
+			 "engines", engines(source), "figures", figures(source), "workers",
+			 workers(source), "process", process());
+}
+
+static void append_flow(void *arg, const struct sl_flow_info *f)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "id", number(f->id));
+	json_object_set_new(o, "worker", number(f->worker));
+	json_object_set_new(o, "listener", text(f->listener));
+	json_object_set_new(o, "target", text(f->target));
+	json_object_set_new(o, "age_ms", number(f->age_ms));
+	json_object_set_new(o, "client", addr(&f->client));
+	json_object_set_new(o, "client_local", addr(&f->client_local));
+	json_object_set_new(o, "upstream_local", addr(&f->upstream_local));
+	json_object_set_new(o, "upstream", addr(&f->upstream));
+	json_object_set_new(o, "bytes_from_client", number(f->from[SL_CLIENT].bytes));
+	json_object_set_new(o, "bytes_from_upstream", number(f->from[SL_UPSTREAM].bytes));
+	json_object_set_new(o, "messages_from_client", number(f->from[SL_CLIENT].messages));
+	json_object_set_new(o, "messages_from_upstream", number(f->from[SL_UPSTREAM].messages));
+	json_object_set_new(o, "engine", text(f->engine));
+	json_object_set_new(o, "reason", text(f->reason));
+	json_array_append_new(arg, o);
+}
+
+json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max)
+{
+	json_t *list = json_array();
+	int total = source->flows(source->owner, max, append_flow, list);
+
+	if (total < 0) {
+		json_decref(list);
+		return NULL;
+	}
+	return json_pack("{s:i, s:o}", "total", total, "flows", list);
+}
+
+static void append_server(void *arg, const struct sl_server_info *s)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "upstream", text(s->upstream));
+	json_object_set_new(o, "server", text(s->server));
+	json_object_set_new(o, "found_as", text(s->found_as));
+	json_object_set_new(o, "state", text(s->state));
+	json_object_set_new(o, "why", text(s->why));
+	json_object_set_new(o, "back_in_ms", number(s->back_in_ms));
+	json_object_set_new(o, "weight", number(s->weight));
+	json_object_set_new(o, "backup", json_boolean(s->backup));
+	json_object_set_new(o, "leased", number(s->leased));
+	json_object_set_new(o, "idle", number(s->idle));
+	json_object_set_new(o, "requests", number(s->requests));
+	json_object_set_new(o, "failures", number(s->failures));
+	json_object_set_new(o, "ejections", number(s->ejections));
+	json_array_append_new(arg, o);
+}
+
+json_t *sl_admin_servers(const struct sl_control_source *source)
+{
+	json_t *list = json_array();
+
+	source->servers(source->owner, append_server, list);
+	return list;
+}

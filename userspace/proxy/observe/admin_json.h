@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_ADMIN_JSON_H
+#define SLUICE_PROXY_ADMIN_JSON_H
+
+/* What the admin socket tells, as JSON. Every function returns a new object, or NULL when memory is
+ * out. docs/operations.md names the keys. */
+
+#include <jansson.h>
+
+#include "proxy/observe/control.h"
+
+json_t *sl_admin_stats(const struct sl_control_source *source);
+/* At most max pairs; NULL also when the source fails. */
+/* NULL without memory. */
+json_t *sl_admin_servers(const struct sl_control_source *source);
+json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max);
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Prometheus text. Every family is written in one place with its HELP and TYPE; labels are worker,
+ * engine and le only, so the number of series is known. The bounds of histograms fall inside buckets of
+ * base/histogram.h: a sample within 1/16 above a bound's bucket counts as slower, never as faster. */
+
+#include "proxy/observe/metrics.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "proxy/observe/process.h"
+
+#define ENGINES_MAX 16
+
+static const struct {
+	const char *le;
+	uint64_t us;
+} bounds[] = {
+	{"0.0001", 100},      {"0.00025", 250}, {"0.0005", 500},    {"0.001", 1000},
+	{"0.0025", 2500},     {"0.005", 5000},	{"0.01", 10000},    {"0.025", 25000},
+	{"0.05", 50000},      {"0.1", 100000},	{"0.25", 250000},   {"0.5", 500000},
+	{"1", 1000000},	      {"2.5", 2500000}, {"5", 5000000},	    {"10", 10000000},
+	{"30", 30000000},     {"60", 60000000}, {"300", 300000000}, {"1800", 1800000000},
+	{"3600", 3600000000},
+};
+
+static void family(FILE *f, const char *name, const char *type, const char *help)
+{
+	fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void plain(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
+{
+	family(f, name, type, help);
+	fprintf(f, "%s %" PRIu64 "\n", name, value);
+}
+
+/* Microseconds as seconds, exactly. */
+static void seconds(FILE *f, uint64_t us)
+{
+	fprintf(f, "%" PRIu64 ".%06" PRIu64 "\n", us / 1000000, us % 1000000);
+}
+
+static void histogram(FILE *f, const char *name, const char *help, const struct sl_histogram *h)
+{
+	family(f, name, "histogram", help);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(bounds); i++)
+		fprintf(f, "%s_bucket{le=\"%s\"} %" PRIu64 "\n", name, bounds[i].le,
+			sl_histogram_count_upto(h, bounds[i].us));
+	fprintf(f, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum ", name, h->count, name);
+	seconds(f, h->sum_us);
+	fprintf(f, "%s_count %" PRIu64 "\n", name, h->count);
+}
+
+static void write_stats(FILE *f, const struct sl_stats *s)
+{
+#define X(name, help) plain(f, "sluice_" #name, "counter", help, s->name);
+	SL_COUNTERS(X)
+#undef X
+#define X(name, help) plain(f, "sluice_" #name, "gauge", help, s->name);
+	SL_GAUGES(X)
+#undef X
+#define X(name, help) histogram(f, "sluice_" #name "_seconds", help, &s->name);
+	SL_HISTOGRAMS(X)
+#undef X
+}
+
+static void write_resolver(FILE *f, const struct sl_control_source *source)
+{
+	struct sl_resolver_stats s = {0};
+	const struct {
+		const char *name, *help;
+		uint64_t value;
+	} rows[] = {
+		{"sluice_resolver_asked_total", "Names looked up by questions to servers", 0},
+		{"sluice_resolver_cached_total", "Names answered from the cache", 0},
+		{"sluice_resolver_negative_total", "Of these, answered that there is none", 0},
+		{"sluice_resolver_joined_total", "Names that waited for an equal question", 0},
+		{"sluice_resolver_failed_total", "Questions that failed", 0},
+		{"sluice_resolver_timed_out_total", "Questions that nobody answered in time", 0},
+		{"sluice_resolver_refused_total", "Questions refused, too many at once", 0},
+	};
+	const uint64_t *values[] = {&s.asked,  &s.cached,    &s.negative, &s.joined,
+				    &s.failed, &s.timed_out, &s.refused};
+
+	_Static_assert(SL_ARRAY_SIZE(rows) == SL_ARRAY_SIZE(values), "one value a row");
+	source->resolver_stats(source->owner, &s);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
+		plain(f, rows[i].name, "counter", rows[i].help, *values[i]);
+}
+
+/* --- engines --- */
+
+static uint64_t engine_available(const struct sl_engine_report *r, const struct sl_engine_totals *t)
+{
+	return r->available;
+}
+
+static uint64_t engine_joined(const struct sl_engine_report *r, const struct sl_engine_totals *t)
+{
+	return t->joined;
+}
+
+static uint64_t engine_refused(const struct sl_engine_report *r, const struct sl_engine_totals *t)
+{
+	return t->refused;
+}
+
+static uint64_t engine_parted(const struct sl_engine_report *r, const struct sl_engine_totals *t)
+{
+	return t->parted;
+}
+
+static uint64_t engine_active(const struct sl_engine_report *r, const struct sl_engine_totals *t)
+{
+	return t->active;
+}
+
+static uint64_t engine_from_client(const struct sl_engine_report *r,
+				   const struct sl_engine_totals *t)
+{
+	return t->bytes[SL_CLIENT];
+}
+
+static uint64_t engine_from_upstream(const struct sl_engine_report *r,
+				     const struct sl_engine_totals *t)
+{
+	return t->bytes[SL_UPSTREAM];
+}
+
+static const struct {
+	const char *name, *type, *help;
+	uint64_t (*value)(const struct sl_engine_report *r, const struct sl_engine_totals *t);
+} engine_families[] = {
+	{"sluice_engine_available", "gauge", "1 if the engine's self-test succeeded on this host",
+	 engine_available},
+	{"sluice_engine_joined_total", "counter", "Pairs that the engine took", engine_joined},
+	{"sluice_engine_refused_total", "counter", "Pairs that the engine refused", engine_refused},
+	{"sluice_engine_parted_total", "counter", "Pairs that the engine gave back", engine_parted},
+	{"sluice_engine_active", "gauge", "Pairs that the engine carries now", engine_active},
+	{"sluice_engine_client_bytes_total", "counter", "Bytes carried that came from clients",
+	 engine_from_client},
+	{"sluice_engine_upstream_bytes_total", "counter", "Bytes carried that came from upstreams",
+	 engine_from_upstream},
+};
+
+struct engine {
+	const char *name;
+	struct sl_engine_report report;
+	struct sl_engine_totals totals;
+};
+
+/* Asked once, not per family: the source may have to probe. */
+static uint32_t read_engines(const struct sl_control_source *source,
+			     struct engine engines[ENGINES_MAX])
+{
+	uint32_t n = 0;
+
+	while (n < ENGINES_MAX && source->engine(source->owner, n, &engines[n].name,
+						 &engines[n].report, &engines[n].totals))
+		n++;
+	return n;
+}
+
+static void write_engines(FILE *f, const struct sl_control_source *source)
+{
+	struct engine engines[ENGINES_MAX] = {0};
+	uint32_t n = read_engines(source, engines);
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(engine_families); i++) {
+		family(f, engine_families[i].name, engine_families[i].type,
+		       engine_families[i].help);
+		for (uint32_t e = 0; e < n; e++)
+			fprintf(f, "%s{engine=\"%s\"} %" PRIu64 "\n", engine_families[i].name,
+				engines[e].name,
+				engine_families[i].value(&engines[e].report, &engines[e].totals));
+	}
+}
+
+struct figures {
+	FILE *f;
+	const char *name; /* of the family that was begun last */
+};
+
+static void write_figure(void *arg, const struct sl_figure *figure)
+{
+	struct figures *figures = arg;
+	char name[64];
+
+	snprintf(name, sizeof(name), "sluice_%s", figure->name);
+	if (!figures->name || strcmp(figures->name, figure->name))
+		family(figures->f, name, figure->type, figure->help);
+	figures->name = figure->name;
+	if (figure->label)
+		fprintf(figures->f, "%s{%s=\"%s\"} %" PRIu64 "\n", name, figure->label,
+			figure->value, figure->n);
+	else
+		fprintf(figures->f, "%s %" PRIu64 "\n", name, figure->n);
+}
+
+static void write_figures(FILE *f, const struct sl_control_source *source)
+{
+	struct figures figures = {.f = f};
+
+	source->figures(write_figure, &figures);
+}
+
+/* --- servers --- */
+
+/* More would cost every scrape megabytes. */
+#define SERVERS_MAX 1000
+
+struct server_list {
+	struct sl_server_info server[SERVERS_MAX];
+	size_t n;
+};
+
+static void add_server(void *arg, const struct sl_server_info *s)
+{
+	struct server_list *list = arg;
+
+	if (list->n < SERVERS_MAX)
+		list->server[list->n++] = *s;
+}
+
+static uint64_t server_value(const struct sl_server_info *s, size_t family)
+{
+	const uint64_t values[] = {s->up,	s->leased,   s->idle,
+				   s->requests, s->failures, s->ejections};
+
+	return values[family];
+}
+
+static int write_servers(FILE *f, const struct sl_control_source *source)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} families[] = {
+		{"sluice_server_up", "gauge", "1 if requests are sent to the server"},
+		{"sluice_server_leased", "gauge",
+		 "Connections to the server in use or being opened"},
+		{"sluice_server_idle", "gauge", "Idle connections to the server"},
+		{"sluice_server_requests_total", "counter", "Requests that tell how the server is"},
+		{"sluice_server_failures_total", "counter", "Of these, requests that it failed"},
+		{"sluice_server_ejections_total", "counter",
+		 "Times that it was left out for failures"},
+	};
+	_sl_free_ struct server_list *list = calloc(1, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	source->servers(source->owner, add_server, list);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(families); i++) {
+		family(f, families[i].name, families[i].type, families[i].help);
+		for (size_t k = 0; k < list->n; k++)
+			fprintf(f, "%s{upstream=\"%s\",server=\"%s\"} %" PRIu64 "\n",
+				families[i].name, list->server[k].upstream, list->server[k].server,
+				server_value(&list->server[k], i));
+	}
+	return 0;
+}
+
+/* --- workers --- */
+
+static const struct {
+	const char *name, *type, *help;
+	size_t offset; /* in struct sl_loop_stats */
+	bool is_us;
+} worker_families[] = {
+	{"sluice_worker_turns_total", "counter", "Turns of the worker's event loop",
+	 offsetof(struct sl_loop_stats, turns), false},
+	{"sluice_worker_events_total", "counter", "I/O events that the worker handled",
+	 offsetof(struct sl_loop_stats, events), false},
+	{"sluice_worker_busy_seconds_total", "counter", "Time that the worker did not wait",
+	 offsetof(struct sl_loop_stats, busy_us), true},
+	{"sluice_worker_longest_turn_seconds", "gauge", "Longest turn of the worker's loop so far",
+	 offsetof(struct sl_loop_stats, longest_us), true},
+};
+
+static void write_worker_family(FILE *f, size_t i, const struct sl_loop_stats *loops, uint32_t n)
+{
+	family(f, worker_families[i].name, worker_families[i].type, worker_families[i].help);
+	for (uint32_t w = 0; w < n; w++) {
+		const char *field = (const char *)&loops[w] + worker_families[i].offset;
+		uint64_t value = *(const uint64_t *)field;
+
+		fprintf(f, "%s{worker=\"%" PRIu32 "\"} ", worker_families[i].name, w);
+		if (worker_families[i].is_us)
+			seconds(f, value);
+		else
+			fprintf(f, "%" PRIu64 "\n", value);
+	}
+}
+
+static int write_workers(FILE *f, const struct sl_control_source *source)
+{
+	_sl_free_ struct sl_stats *scrap = aligned_alloc(64, sizeof(*scrap));
+	uint32_t n = source->workers(source->owner);
+	_sl_free_ struct sl_loop_stats *loops = calloc(n ? n : 1, sizeof(*loops));
+
+	if (!scrap || !loops)
+		return -ENOMEM;
+	for (uint32_t w = 0; w < n; w++)
+		if (source->worker_stats(source->owner, w, scrap, &loops[w]) < 0)
+			memset(&loops[w], 0, sizeof(loops[w]));
+	for (size_t i = 0; i < SL_ARRAY_SIZE(worker_families); i++)
+		write_worker_family(f, i, loops, n);
+	return 0;
+}
+
+static void write_process(FILE *f, const struct sl_control_source *source)
+{
+	struct sl_process p;
+
+	sl_process_read(&p);
+	plain(f, "process_resident_memory_bytes", "gauge", "Resident memory of the process",
+	      p.resident_bytes);
+	family(f, "process_cpu_seconds_total", "counter", "CPU time of all threads");
+	fprintf(f, "process_cpu_seconds_total ");
+	seconds(f, p.cpu_us);
+	plain(f, "process_open_fds", "gauge", "Open file descriptors", p.open_fds);
+	plain(f, "process_max_fds", "gauge", "Limit of open file descriptors", p.max_fds);
+	family(f, "sluice_uptime_seconds", "gauge", "Time since sluice started");
+	fprintf(f, "sluice_uptime_seconds ");
+	seconds(f, source->uptime_ms(source->owner) * 1000);
+	plain(f, "sluice_ready", "gauge", "1 while sluice accepts and does not drain",
+	      source->ready(source->owner));
+	family(f, "sluice_build_info", "gauge", "Always 1; the label says the version");
+	fprintf(f, "sluice_build_info{version=\"%s\"} 1\n", SLUICE_VERSION);
+}
+
+int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *ret_len)
+{
+	_sl_free_ struct sl_stats *s = aligned_alloc(64, sizeof(*s));
+	_sl_free_ char *text = NULL;
+	size_t len;
+	FILE *f;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	memset(s, 0, sizeof(*s));
+	f = open_memstream(&text, &len);
+	if (!f)
+		return -ENOMEM;
+	source->stats(source->owner, s);
+	write_stats(f, s);
+	write_resolver(f, source);
+	write_engines(f, source);
+	write_figures(f, source);
+	r = write_servers(f, source);
+	if (!r)
+		r = write_workers(f, source);
+	write_process(f, source);
+	if (ferror(f))
+		r = -ENOMEM;
+	if (fclose(f) || r < 0)
+		return -ENOMEM;
+	*ret = SL_TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}

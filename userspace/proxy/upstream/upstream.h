@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_PROXY_UPSTREAM_H
+#define SLUICE_PROXY_UPSTREAM_H
+
+/* Upstreams, named groups of servers, as all workers share them: what is open to each server, and how
+ * it did. Workers lease connections of them: lease.h. Servers that are found by name come and go:
+ * upstream_set.h. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/config/config.h"
+#include "proxy/upstream/maglev.h"
+#include "proxy/upstream/queue.h"
+#include "proxy/upstream/server_health.h"
+#include "proxy/server_info.h"
+
+struct sl_upstream;
+
+/* Counters are changed by all workers, atomically and relaxed. On a cache line of its own. */
+struct sl_server {
+	const struct sl_server_config
+		*config; /* stays as it is while a lease is counted, or `removed`
+						  is false; but weight and backup */
+	struct sl_upstream *upstream;
+	uint32_t index;	 /* in the upstream */
+	uint32_t leased; /* connections in use or being opened */
+	uint32_t idle;
+	bool removed; /* no new leases: free for another server when nothing is open */
+	struct sl_server_health health;
+} __attribute__((aligned(64)));
+
+struct sl_upstream {
+	const struct sl_upstream_config *config;
+	struct sl_server *server; /* sl_upstream_slots() of them */
+	size_t n_servers;	  /* those in use are among the first ones: sl_upstream_len() */
+	size_t n_present;	  /* not removed */
+	size_t n_left_out;	  /* found, but without a slot */
+	struct sl_slot *slot;	  /* NULL: no server comes or goes */
+	struct sl_maglev *maglev; /* NULL: not of SL_BALANCE_MAGLEV. Workers use it until told of
+				     another one */
+	pthread_mutex_t eject_lock;
+	struct sl_queue queue; /* of leases that found every server full */
+};
+
+struct sl_upstreams {
+	struct sl_upstream *upstream;
+	size_t n;
+};
+
+/* All of a configuration's, which must outlive them. 0 or -ENOMEM. */
+int sl_upstreams_new(const struct sl_config *c, struct sl_upstreams **ret);
+/* After the workers. Takes NULL. */
+void sl_upstreams_free(struct sl_upstreams *u);
+
+/* Most idle connections that a worker may have to all servers of a configuration. */
+uint32_t sl_upstreams_idle_max(const struct sl_config *c);
+
+/* Servers to look at; some may be removed. */
+static inline size_t sl_upstream_len(const struct sl_upstream *u)
+{
+	return __atomic_load_n(&u->n_servers, __ATOMIC_ACQUIRE);
+}
+
+/* To be asked again after a lease was counted: before, the server may be removed, and another one put in
+ * its place, at any time. */
+static inline bool sl_server_is_removed(const struct sl_server *s)
+{
+	return __atomic_load_n(&s->removed, __ATOMIC_SEQ_CST);
+}
+
+/* True if a connection may be leased: an idle one is there, or one more may be opened. */
+bool sl_server_has_room(const struct sl_server *s);
+
+/* Counts a lease. False if the server is full, then it is not counted. */
+bool sl_server_hold(struct sl_server *s);
+/* With the lease counted: true if it is within what may be open. Else it must be an idle one's. */
+bool sl_server_may_open(const struct sl_server *s);
+/* A leased connection is gone. */
+void sl_server_release(struct sl_server *s);
+/* An idle one became leased (hold counted that already). */
+void sl_server_take_idle(struct sl_server *s);
+/* A leased one became idle; false if too many are, or the server was removed: it is to be closed and
+ * released. */
+bool sl_server_keep_idle(struct sl_server *s);
+/* An idle one is gone. */
+void sl_server_forget_idle(struct sl_server *s);
+/* Every server, removed ones while anything is open. In the control thread. */
+void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
+			   void (*each)(void *arg, const struct sl_server_info *s), void *arg);
+/* NULL: there is none. */
+struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
+				    const char *server);
+
+/* Wakes who waits if there is room. */
+void sl_upstream_wake(struct sl_upstream *u);
+
+#endif
