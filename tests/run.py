@@ -37,6 +37,8 @@ SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
+# What they prove depends on how busy the host is, or they keep it busy: not beside others.
+ALONE = {"stress", "policy"}
 QUICK = {"requests", "answers", "access", "seeing"}
 
 
@@ -167,6 +169,7 @@ def end_to_end(runner, quick):
     env = {"SLUICE": find_sluice("asan"), "SLUICE_RELEASE": find_sluice("release"),
            "SLUICE_PATIENCE": os.environ.get("SLUICE_PATIENCE", PATIENCE)}
     suites = sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size)
+    alone = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
         for path in suites:
@@ -176,9 +179,14 @@ def end_to_end(runner, quick):
             command = ["/usr/bin/python3", "-B", path]
             if runner.pattern:
                 command += ["-k", runner.pattern]
+            if name in ALONE:
+                alone.append((name, command))
+                continue
             waiting.append(pool.submit(runner.program, f"e2e-{name}", command, **env))
         for w in waiting:
             w.result()
+    for name, command in alone:
+        runner.program(f"e2e-{name}", command, **env)
 
 
 def run(runner, what):

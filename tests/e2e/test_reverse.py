@@ -285,13 +285,17 @@ def bytes_on_an_idle_connection_reach_nobody(lab):
     def handler(wire, origin):
         origin.requests.append(wire.request())
         wire.send(OK)
-        until(lambda: lab.sluice.stats()["upstream_idle"] == 1 or wire.ended, 5, "idle")
-        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+        if not talked.is_set():
+            until(lambda: lab.sluice.stats()["upstream_idle"] == 1, 5, "idle")
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+            talked.set()
         wire.rest()
 
+    talked = threading.Event()
     lab.reset(first=handler)
     with lab.sluice.connect() as client:
         equal(client.send(ask()).response().body, b"ok", "body")
+        check(talked.wait(5), "the origin has talked on the idle connection")
         until(lambda: lab.sluice.stats()["upstream_idle"] == 0, 5, "the talking one is closed")
         equal(client.send(ask()).response().body, b"ok", "body of the next")
 
