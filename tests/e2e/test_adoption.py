@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 
-from lab import Place, Suite, Topology, check, equal, until
+from lab import FreshPlace, Suite, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import receive_stream, send_stream
 
@@ -19,41 +19,8 @@ BIG = os.environ.get("SLUICE_TEST_SIZE") == "big"
 PAIRS = 1000 if BIG else 100
 
 
-class AdoptionLab:
-    def __init__(self):
-        self.net = Topology()
-        self.place = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def open(self, where="veth", **config):
-        """A fresh place; time_wait is short, so that slots come back soon."""
-        self.close()
-        config["splice"] = {"time_wait": "500ms", **config.get("splice", {})}
-        self.place = Place(self.net, where, config=config)
-        self.place.start()
-        return self.place
-
-    def close(self):
-        if self.place:
-            self.place.discard()
-        self.place = None
-
-    def tell(self):
-        return self.place.sluice.tell() if self.place else ""
-
-
 def everywhere(*places, timeout=60):
-    def register(function):
-        for where in places:
-            suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
-                      lambda lab, where=where: function(lab, where), timeout)
-        return function
-    return register
+    return suite.each(places, timeout)
 
 
 def addresses(flows):
@@ -239,4 +206,5 @@ def the_command_line_shows_an_adopted_pair(lab):
 
 
 if __name__ == "__main__":
-    sys.exit(suite.main(AdoptionLab))
+    # Slots come back soon.
+    sys.exit(suite.main(lambda: FreshPlace(time_wait="500ms")))

@@ -10,51 +10,14 @@ import struct
 import sys
 import time
 
-from lab import Place, Skip, Suite, Topology, check, equal, until
+from lab import Place, Places, Suite, Topology, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
 suite = Suite()
 MEGABYTE = 1 << 20
 PLACES = ("veth", "loopback", "veth6")
-
-class PacketLab:
-    def __init__(self):
-        self.places = [Place(Topology(), where) for where in PLACES]
-
-    def __enter__(self):
-        for place in self.places:
-            try:
-                place.start()
-            except Skip:
-                self.discard()
-                raise
-        return self
-
-    def __exit__(self, kind, *_):
-        try:
-            if kind is None:
-                for place in self.places:
-                    place.sluice.stop()
-        finally:
-            self.discard()
-
-    def discard(self):
-        for place in self.places:
-            place.discard()
-
-    def tell(self):
-        return "\n".join(p.sluice.tell() for p in self.places)
-
-
-def everywhere(timeout=60):
-    """The test runs on all places."""
-    def register(function):
-        for i, where in enumerate(PLACES):
-            suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
-                      lambda lab, i=i: function(lab.places[i]), timeout)
-        return function
-    return register
+everywhere = Places.everywhere(suite, PLACES)
 
 
 def both_ways(client, server, seed, size):
@@ -212,4 +175,4 @@ def without_privileges_tunnels_are_copied_and_it_says_why(place):
 
 
 if __name__ == "__main__":
-    sys.exit(suite.main(PacketLab))
+    sys.exit(suite.main(lambda: Places({where: Place(Topology(), where) for where in PLACES})))

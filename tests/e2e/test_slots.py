@@ -8,45 +8,12 @@ import socket
 import struct
 import sys
 
-from lab import Place, Suite, Topology, check, equal, until
+from lab import FreshPlace, Suite, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
 suite = Suite()
-
-
-class SlotsLab:
-    def __init__(self):
-        self.net = Topology()
-        self.place = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def open(self, where="veth", **config):
-        self.close()
-        self.place = Place(self.net, where, config=config)
-        self.place.start()
-        return self.place
-
-    def close(self):
-        if self.place:
-            self.place.discard()
-        self.place = None
-
-    def tell(self):
-        return self.place.sluice.tell() if self.place else ""
-
-
-def everywhere(function):
-    """The test runs over IPv4 and over IPv6."""
-    for where in ("veth", "veth6"):
-        suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
-                  lambda lab, where=where: function(lab, where), 60)
-    return function
+everywhere = suite.each(("veth", "veth6"))
 
 
 def slots(place, **wanted):
@@ -264,4 +231,4 @@ def source_ports_are_the_configured_ones(lab):
 
 
 if __name__ == "__main__":
-    sys.exit(suite.main(SlotsLab))
+    sys.exit(suite.main(FreshPlace))

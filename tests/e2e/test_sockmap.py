@@ -8,8 +8,7 @@ import socket
 import struct
 import sys
 
-from lab import Skip, Suite, Topology, check, equal, until
-from lab.place import Place
+from lab import Place, Places, Suite, Topology, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
@@ -30,45 +29,14 @@ class SockmapPlace(Place):
             raise AssertionError(f"no {n} flows in the sockmap: {self.sluice.flows()[:3]}") from None
 
 
-class SockmapLab:
-    def __init__(self):
-        net = Topology()
-        self.places = [SockmapPlace(net, "veth", (3128, 9145)),
-                       SockmapPlace(net, "loopback", (3129, 9146)),
-                       SockmapPlace(net, "veth6", (3130, 9147))]
-
-    def __enter__(self):
-        try:
-            for place in self.places:
-                place.start()
-        except Skip:
-            self.discard()
-            raise
-        return self
-
-    def __exit__(self, kind, *_):
-        try:
-            if kind is None:
-                for place in self.places:
-                    place.sluice.stop()
-        finally:
-            self.discard()
-
-    def discard(self):
-        for place in self.places:
-            place.discard()
-
-    def tell(self):
-        return "\n".join(p.sluice.tell() for p in self.places)
+def places():
+    net = Topology()
+    return Places({"veth": SockmapPlace(net, "veth", (3128, 9145)),
+                   "loopback": SockmapPlace(net, "loopback", (3129, 9146)),
+                   "IPv6": SockmapPlace(net, "veth6", (3130, 9147))})
 
 
-def everywhere(timeout=60):
-    def register(function):
-        for i, where in enumerate(("veth", "loopback", "IPv6")):
-            suite.add(f"{function.__name__.replace('_', ' ')} on {where}",
-                      lambda lab, i=i: function(lab.places[i]), timeout)
-        return function
-    return register
+everywhere = Places.everywhere(suite, ("veth", "loopback", "IPv6"))
 
 
 def both_ways(client, server, seed, size):
@@ -245,4 +213,4 @@ def the_kernel_moves_an_idle_chat_without_waking_sluice(place):
 
 
 if __name__ == "__main__":
-    sys.exit(suite.main(SockmapLab))
+    sys.exit(suite.main(places))

@@ -11,7 +11,7 @@ in them, and every child process is killed by the kernel when its parent dies.""
 from lab.bpffs import Bpffs
 from lab.net import Namespace, Topology, until
 from lab.origin import Origin, answers
-from lab.place import Place
+from lab.place import FreshPlace, Place, Places
 from lab.sluice import Sluice
 from lab.suite import Skip, Suite, check, equal
 from lab.wire import Ended, Wire

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from lab.bpffs import Bpffs
-from lab.net import until
+from lab.net import Topology, until
 from lab.origin import Origin
 from lab.sluice import Sluice
 from lab.suite import Skip, check, equal
@@ -175,3 +175,71 @@ class Place:
     def discard(self):
         self.sluice.discard()
         self.bpffs.close()
+
+
+class Places:
+    """Places that a whole suite uses: {name: place}. They start together and are judged at its end."""
+
+    def __init__(self, places):
+        self.places = places
+
+    def __enter__(self):
+        try:
+            for place in self.places.values():
+                place.start()
+        except Skip:
+            self.discard()
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                for place in self.places.values():
+                    place.sluice.stop()
+        finally:
+            self.discard()
+
+    def discard(self):
+        for place in self.places.values():
+            place.discard()
+
+    def tell(self):
+        return "\n".join(p.sluice.tell() for p in self.places.values())
+
+    @staticmethod
+    def everywhere(suite, names):
+        """A decorator for tests of one place, which run in each of those."""
+        def everywhere(timeout=60):
+            return suite.each(names, timeout, lambda lab, name: lab.places[name])
+        return everywhere
+
+
+class FreshPlace:
+    """One place at a time, opened by each test for itself. splice: keys that all of them have."""
+
+    def __init__(self, **splice):
+        self.net = Topology()
+        self.splice = splice
+        self.place = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def open(self, where="veth", **config):
+        self.close()
+        config["splice"] = {**self.splice, **config.get("splice", {})}
+        self.place = Place(self.net, where, config=config)
+        self.place.start()
+        return self.place
+
+    def close(self):
+        if self.place:
+            self.place.discard()
+        self.place = None
+
+    def tell(self):
+        return self.place.sluice.tell() if self.place else ""

@@ -59,6 +59,22 @@ class Suite:
     def add(self, name, function, timeout=20):
         self.tests.append((name, function, timeout))
 
+    def each(self, values, timeout=60, pick=None):
+        """Registers a test once for each value, which its name ends with. It is called with the lab and
+        the value, or with pick(lab, value) alone."""
+        def call(function, lab, value):
+            if pick:
+                function(pick(lab, value))
+            else:
+                function(lab, value)
+
+        def register(function):
+            for value in values:
+                self.add(f"{function.__name__.replace('_', ' ')} on {value}",
+                         lambda lab, value=value: call(function, lab, value), timeout)
+            return function
+        return register
+
     def main(self, setup):
         args = argparse.ArgumentParser()
         args.add_argument("-k", action="append", metavar="PATTERN",
