@@ -89,6 +89,13 @@ class Sluice:
     def kill(self, number):
         self.process.send_signal(number)
 
+    def freeze(self):
+        """Stops every thread of it, and waits until they stand; SIGCONT lets them go on."""
+        self.kill(signal.SIGSTOP)
+        files = list(Path("/proc", str(self.process.pid), "task").glob("*/stat"))
+        until(lambda: all(f.read_text().rpartition(")")[2].split()[0] == "T" for f in files),
+              10, "all threads stand", interval=0.01)
+
     def stop(self, number=signal.SIGTERM, timeout=15, status=0):
         """Ends it and checks that it ended well."""
         if self.process is None:
