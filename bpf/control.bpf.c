@@ -7,7 +7,9 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "control.h"
+#include "environment.h"
+
+#include <sluice/control.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

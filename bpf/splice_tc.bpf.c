@@ -6,8 +6,10 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-#include "errors.h"
-#include "track.h"
+#include "environment.h"
+
+#include <sluice/errors.h>
+#include <sluice/track.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef SLUICE_BPF_ERRORS_H
-#define SLUICE_BPF_ERRORS_H
+#ifndef SLUICE_ERRORS_H
+#define SLUICE_ERRORS_H
 
 /* ICMP errors about what was sent on: whom they concern, and whether they are believed. What isn't
  * about a spliced pair passes: the stack knows its own packets. */
 
-#include "steps.h"
+#include <sluice/steps.h>
 
 #include <sluice/icmp.h>
 
@@ -31,7 +31,7 @@ SL_INLINE struct sl_flow *sl_find_quoted(const struct sl_packet *p, const struct
 		sl_copy_words(key.ip4.dst, &quote4->saddr, 1);
 		key.ip4.sport = sl_ntoh16(tcp->dest);
 		key.ip4.dport = sl_ntoh16(tcp->source);
-		return ip4->daddr == quote4->saddr ? bpf_map_lookup_elem(&flows, &key.ip4) : NULL;
+		return ip4->daddr == quote4->saddr ? sl_flow4_find(&key.ip4) : NULL;
 	}
 	if ((const void *)(ip6 + 1) > end || (const void *)(quote6 + 1) > end)
 		return NULL;
@@ -42,7 +42,7 @@ SL_INLINE struct sl_flow *sl_find_quoted(const struct sl_packet *p, const struct
 	sl_copy_words(key.ip6.dst, &quote6->saddr, 4);
 	key.ip6.sport = sl_ntoh16(tcp->dest);
 	key.ip6.dport = sl_ntoh16(tcp->source);
-	return bpf_map_lookup_elem(&flows6, &key.ip6);
+	return sl_flow6_find(&key.ip6);
 }
 
 /* SL_SEND, and *ret_found: from the leg where the packet got stuck, to the one whose peer sent it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef SLUICE_BPF_HANDOVER_H
-#define SLUICE_BPF_HANDOVER_H
+#ifndef SLUICE_HANDOVER_H
+#define SLUICE_HANDOVER_H
 
 /* The handover of a pair from its sockets to the packet engine: WATCH and ARMED.
  *
@@ -12,11 +12,7 @@
  * A packet that brings nothing new (seq_end not after end) goes to the sockets even if it causes the
  * flip: they may wait for its ACK, the other peer doesn't. */
 
-#include "steps.h"
-
-/* How far TSvals jump ahead at the flip, ms: more than the clock that the sockets may still send
- * with during the grace before they are closed. */
-const volatile __u32 sl_ts_slack_ms = 50;
+#include <sluice/steps.h>
 
 #define SL_READY (-1)
 
@@ -133,18 +129,18 @@ SL_INLINE int sl_note(struct sl_flow_pair *pair, struct sl_leg *from, const stru
 SL_INLINE int sl_watch(const struct sl_packet *p, const struct sl_found *f,
 		       const struct sl_arrival *a)
 {
-	__u32 now_ms = bpf_ktime_get_ns() / 1000000;
+	__u32 now_ms = sl_now_ms();
 	struct sl_flow_pair *pair = f->pair;
 	int waits = SL_PASS_STALE, news = 0, active = 0;
 
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->generation != f->generation)
 		waits = SL_PASS_STALE;
 	else if (pair->state == SL_FLOW_WATCH || pair->state == SL_FLOW_ARMED)
 		waits = sl_note(pair, f->from, p, a, now_ms, &news);
 	else
 		active = sl_is_spliced(pair);
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 
 	if (active)
 		return 1;

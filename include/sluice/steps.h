@@ -1,12 +1,25 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef SLUICE_BPF_STEPS_H
-#define SLUICE_BPF_STEPS_H
+#ifndef SLUICE_STEPS_H
+#define SLUICE_STEPS_H
 
-/* Steps that all programs share: look a packet's pair up, count, tell the control plane. */
+/* The steps of splicing that BPF programs and DPDK share, beside what packet.h and rewrite.h do with a
+ * packet alone: here a packet's pair is looked up; errors.h, handover.h, track.h and control.h decide.
+ *
+ * What they stand on is the surroundings' (bpf/environment.h, dpdk/environment.h), and defined before
+ * any of them is included:
+ *
+ *   sl_pair_lock(pair), sl_pair_unlock(pair)    nothing of the following is called in between
+ *   struct sl_flow_pair *sl_pair_at(const __u32 *id)                  NULL: no such slot
+ *   struct sl_flow *sl_flow4_find(const struct sl_flow_key *key)      NULL: none
+ *   long sl_flow4_put(key, const struct sl_flow *flow)                adds or replaces; 0: done
+ *   sl_flow4_remove(key)                        and the same as sl_flow6_... with struct sl_flow6_key
+ *   sl_count(reason, bytes), sl_count_sent(reason, bytes)  of a packet or an incident; the second is
+ *                                               for what is counted all the time
+ *   sl_tell_event(pair, generation, type, leg)  to the control plane: struct sl_event
+ *   __u32 sl_now_ms()                           CLOCK_MONOTONIC
+ *   __u32 sl_ts_slack_ms                        how far TSvals jump ahead at the flip */
 
 #include <linux/errno.h>
-
-#include "maps.h"
 
 #include <sluice/rewrite.h>
 
@@ -15,10 +28,6 @@ enum sl_action {
 	SL_DROP,
 	SL_SEND, /* rewrite it and send it on */
 };
-
-/* Beside a hook's verdicts: not plain, not TCP. The next function is to look at it. */
-#define SL_RARE	 (-2)
-#define SL_OTHER (-3)
 
 /* What a hook knows of a packet beside its bytes. */
 struct sl_arrival {
@@ -38,25 +47,6 @@ struct sl_found {
 	__u16 generation;
 };
 
-SL_INLINE int sl_count_sent(__u32 reason, __u32 bytes)
-{
-	const __u32 only = 0;
-	struct sl_counter *c = bpf_map_lookup_elem(&counters, &only);
-
-	if (!c || reason >= SL_REASON_COUNT)
-		return 0;
-	c[reason].packets++;
-	c[reason].bytes += bytes;
-	return 1;
-}
-
-/* Out of line: what is rare should take neither registers nor stack from what is not. The value is
- * returned because clang 14 makes the function void otherwise, and the verifier wants R0. */
-static __attribute__((noinline)) int sl_count(__u32 reason, __u32 bytes)
-{
-	return sl_count_sent(reason, bytes);
-}
-
 /* Options in an unusual order, of which o->bytes holds `len`. False: malformed. */
 SL_INLINE int sl_take_options(struct sl_packet *p, struct sl_options *o, __u32 len)
 {
@@ -65,17 +55,6 @@ SL_INLINE int sl_take_options(struct sl_packet *p, struct sl_options *o, __u32 l
 	p->has_ts = o->has_ts;
 	p->tsval = sl_option_get32(o, o->ts + 2);
 	return !o->bad;
-}
-
-static __attribute__((noinline)) int sl_tell_event(__u32 pair, __u16 generation,
-						   enum sl_event_type type, __u8 leg)
-{
-	struct sl_event e = {.pair = pair, .generation = generation, .type = type, .leg = leg};
-	long error = bpf_ringbuf_output(&events, &e, sizeof(e), 0);
-
-	if (error)
-		sl_count(SL_EVENTS_LOST, 0);
-	return error;
 }
 
 /* Not under the lock: that allows no helper. */
@@ -108,7 +87,7 @@ SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *da
 		sl_copy_words(key.ip4.dst, &ip4->daddr, 1);
 		key.ip4.sport = sl_ntoh16(tcp->source);
 		key.ip4.dport = sl_ntoh16(tcp->dest);
-		return bpf_map_lookup_elem(&flows, &key.ip4);
+		return sl_flow4_find(&key.ip4);
 	}
 	if ((const void *)(ip6 + 1) > end)
 		return NULL;
@@ -116,7 +95,7 @@ SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *da
 	sl_copy_words(key.ip6.dst, &ip6->daddr, 4);
 	key.ip6.sport = sl_ntoh16(tcp->source);
 	key.ip6.dport = sl_ntoh16(tcp->dest);
-	return bpf_map_lookup_elem(&flows6, &key.ip6);
+	return sl_flow6_find(&key.ip6);
 }
 
 /* The pair of a flow, which may be NULL. False: not ours. A flow whose slot has a new owner counts as
@@ -131,7 +110,7 @@ SL_INLINE int sl_found_of(const struct sl_flow *flow, struct sl_found *ret)
 	id = flow->pair;
 	ret->leg = flow->leg & 1;
 	ret->generation = flow->generation;
-	pair = bpf_map_lookup_elem(&pairs, &id);
+	pair = sl_pair_at(&id);
 	if (!pair || pair->generation != ret->generation) {
 		sl_count(SL_PASS_STALE, 0);
 		return 0;

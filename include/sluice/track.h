@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef SLUICE_BPF_TRACK_H
-#define SLUICE_BPF_TRACK_H
+#ifndef SLUICE_TRACK_H
+#define SLUICE_TRACK_H
 
 /* The life of a spliced pair: ACTIVE, CLOSED. What is refused, and when it has ended.
  *
@@ -14,7 +14,7 @@
  * CPUs at once may lose an update: the maxima are renewed by the next packet, and leeway covers it
  * meanwhile; a counter may miss a packet. */
 
-#include "handover.h"
+#include <sluice/handover.h>
 
 /* Window scales beyond make the leeway no larger: 16 MB. */
 #define SL_LEEWAY_SCALE_MAX 8
@@ -84,13 +84,13 @@ SL_INLINE void sl_reset(const struct sl_packet *p, const struct sl_found *f)
 		sl_count(SL_RST_INEXACT, 0);
 		return;
 	}
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->state == SL_FLOW_ACTIVE) {
 		pair->state = SL_FLOW_CLOSED;
 		f->from->flags |= SL_LEG_RST;
 		first = 1;
 	}
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	if (first) {
 		sl_count(SL_CLOSED_RST, 0);
 		sl_tell(f, SL_EVENT_RESET);
@@ -119,9 +119,9 @@ SL_INLINE void sl_finish(const struct sl_packet *p, const struct sl_found *f)
 	struct sl_flow_pair *pair = f->pair;
 	int closed;
 
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	closed = sl_note_fins(p, pair, f->from, f->to);
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	if (closed) {
 		sl_count(SL_CLOSED_FIN, 0);
 		sl_tell(f, SL_EVENT_CLOSED);
@@ -134,12 +134,12 @@ SL_INLINE int sl_linger(const struct sl_packet *p, const struct sl_found *f)
 	struct sl_flow_pair *pair = f->pair;
 	int drained = 0;
 
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (!(pair->flags & SL_PAIR_DRAINED) && sl_is_drained(pair)) {
 		pair->flags |= SL_PAIR_DRAINED;
 		drained = 1;
 	}
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	if (drained)
 		sl_tell(f, SL_EVENT_DRAINED);
 	return !drained && sl_after(f->from->wseq, p->ack) && !p->payload_len &&
@@ -155,12 +155,12 @@ SL_INLINE enum sl_action sl_syn(const struct sl_packet *p, const struct sl_found
 
 	if (p->flags & SL_TCP_ACK || pair->state != SL_FLOW_CLOSED)
 		return SL_SEND;
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->state == SL_FLOW_CLOSED) {
 		pair->state = SL_FLOW_DEAD;
 		reused = 1;
 	}
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	sl_count(SL_PASS_REUSED, 0);
 	if (reused)
 		sl_tell(f, SL_EVENT_DEAD);
@@ -268,12 +268,12 @@ SL_INLINE void sl_fail(const struct sl_packet *p, const struct sl_found *f, long
 	sl_count(SL_DROP_REWRITE, p->payload_len);
 	if (error == -ENOMEM)
 		return;
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->generation == f->generation && pair->state == SL_FLOW_ACTIVE) {
 		pair->state = SL_FLOW_DEAD;
 		first = 1;
 	}
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	if (first) {
 		sl_count(SL_FAILED, 0);
 		sl_tell(f, SL_EVENT_FAILED);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef SLUICE_BPF_CONTROL_H
-#define SLUICE_BPF_CONTROL_H
+#ifndef SLUICE_CONTROL_H
+#define SLUICE_CONTROL_H
 
 /* What the control plane does to a pair, atomic with regard to its packets. One call where map
  * updates from user space would take several system calls, and could not look and act at once. */
 
-#include "handover.h"
+#include <sluice/handover.h>
 
 /* A leg's addresses as a packet from its peer carries them, in the map of their family. */
 struct sl_leg_flow {
@@ -28,14 +28,13 @@ SL_INLINE void sl_leg_flow(const __u8 *peer, const __u8 *local, __be16 peer_port
 
 SL_INLINE struct sl_flow *sl_look_up(const struct sl_leg_flow *at)
 {
-	return at->is_ip4 ? bpf_map_lookup_elem(&flows, &at->ip4)
-			  : bpf_map_lookup_elem(&flows6, &at->ip6);
+	return at->is_ip4 ? sl_flow4_find(&at->ip4) : sl_flow6_find(&at->ip6);
 }
 
 /* Whether the flow's pair has ended, so that another may take its addresses. */
 SL_INLINE int sl_is_over(const struct sl_flow *flow)
 {
-	struct sl_flow_pair *pair = bpf_map_lookup_elem(&pairs, &flow->pair);
+	struct sl_flow_pair *pair = sl_pair_at(&flow->pair);
 
 	return !pair || pair->generation != flow->generation || pair->state == SL_FLOW_FREE ||
 	       pair->state == SL_FLOW_DEAD || pair->state == SL_FLOW_CLOSED;
@@ -52,8 +51,7 @@ SL_INLINE int sl_add_flow(struct sl_control *c, struct sl_control_leg *l, __u8 l
 	old = sl_look_up(&at);
 	if (old && !sl_is_over(old))
 		return -EEXIST;
-	error = at.is_ip4 ? bpf_map_update_elem(&flows, &at.ip4, &flow, BPF_ANY)
-			  : bpf_map_update_elem(&flows6, &at.ip6, &flow, BPF_ANY);
+	error = at.is_ip4 ? sl_flow4_put(&at.ip4, &flow) : sl_flow6_put(&at.ip6, &flow);
 	return error ? -ENOSPC : 0;
 }
 
@@ -67,9 +65,9 @@ SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l)
 	if (!flow || flow->pair != c->pair || flow->generation != c->generation)
 		return;
 	if (at.is_ip4)
-		bpf_map_delete_elem(&flows, &at.ip4);
+		sl_flow4_remove(&at.ip4);
 	else
-		bpf_map_delete_elem(&flows6, &at.ip6);
+		sl_flow6_remove(&at.ip6);
 }
 
 SL_INLINE void sl_set_up_leg(struct sl_leg *l, const struct sl_control_leg *c)
@@ -85,9 +83,9 @@ SL_INLINE void sl_release(struct sl_control *c, struct sl_flow_pair *pair)
 {
 	sl_remove_flow(c, &pair->leg[0]);
 	sl_remove_flow(c, &pair->leg[1]);
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	pair->state = SL_FLOW_FREE;
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 }
 
 /* Takes the slot, whatever generation it had, then adds the flows; all or nothing. */
@@ -95,7 +93,7 @@ SL_INLINE int sl_set_up(struct sl_control *c, struct sl_flow_pair *pair)
 {
 	int busy = 0, error;
 
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->state != SL_FLOW_FREE) {
 		busy = 1;
 	} else {
@@ -106,7 +104,7 @@ SL_INLINE int sl_set_up(struct sl_control *c, struct sl_flow_pair *pair)
 		pair->flip_ms = 0;
 		pair->state = SL_FLOW_WATCH;
 	}
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	if (busy)
 		return -EBUSY;
 	error = sl_add_flow(c, &c->leg[0], 0);
@@ -192,16 +190,16 @@ SL_INLINE int sl_end(struct sl_flow_pair *pair, __u8 op)
 /* ARM, DISARM, KILL, FAIL: one decision under the lock. */
 SL_INLINE int sl_change_state(struct sl_control *c, struct sl_flow_pair *pair, int *ret_waits)
 {
-	__u32 now_ms = bpf_ktime_get_ns() / 1000000;
+	__u32 now_ms = sl_now_ms();
 	int error = -ESTALE;
 
-	bpf_spin_lock(&pair->lock);
+	sl_pair_lock(pair);
 	if (pair->generation == c->generation)
 		error = c->op == SL_CONTROL_ARM ? sl_arm(c, pair, now_ms, ret_waits)
 						: sl_end(pair, c->op);
 	c->ret_state = pair->state;
 	c->ret_flags = pair->flags;
-	bpf_spin_unlock(&pair->lock);
+	sl_pair_unlock(pair);
 	return error;
 }
 
@@ -245,7 +243,7 @@ SL_INLINE int sl_control_act(struct sl_control *c, struct sl_flow_pair *pair, in
 SL_INLINE void sl_control_run(struct sl_control *c)
 {
 	__u32 id = c->pair;
-	struct sl_flow_pair *pair = bpf_map_lookup_elem(&pairs, &id);
+	struct sl_flow_pair *pair = sl_pair_at(&id);
 	int waits = 0;
 
 	c->ret_flipped = 0;
