@@ -155,6 +155,17 @@ def a_server_whose_checks_fail_gets_nothing_until_they_succeed(lab):
 
 
 @suite.test()
+def the_log_names_the_upstream_and_the_server_that_answered(lab):
+    lab.reset(first=hang_up)
+    log = lab.sluice.log
+    known = len(log.read_text().splitlines()) if log.exists() else 0
+    equal(sorted(get(lab, "plain") for _ in range(2)), [200, 200], "answers, one after a retry")
+    records = lab.sluice.log_records(known + 2)[known:]
+    equal({(r["upstream_name"], r["server"], r["upstream"]) for r in records},
+          {("plain", BOTH[1], BOTH[1])}, "names")
+
+
+@suite.test()
 def a_check_without_a_path_wants_a_connection(lab):
     def state():
         return next(s["state"] for s in lab.sluice.ask("servers")["servers"]

@@ -73,13 +73,13 @@ static void a_json_line_has_the_documented_fields(void **state)
 	struct sl_access_record r = record();
 	json_t *got = json_of(&r);
 	json_t *want = json_pack(
-		"{s:s, s:s, s:s, s:n, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:b, s:n, "
-		"s:s, s:n, s:n}",
+		"{s:s, s:s, s:s, s:n, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:n, s:n, "
+		"s:b, s:n, s:s, s:n, s:n}",
 		"time", "2023-11-14T22:13:20.123456Z", "listener", "egress", "client", "[::1]:4000",
 		"user", "method", "GET", "target", "http://example.com/?q=1", "protocol",
 		"HTTP/1.1", "status", 200, "bytes_in", 5, "bytes_out", 1234, "duration_us", 1500,
-		"connect_us", 300, "first_byte_us", 700, "upstream", "10.0.0.1:80", "reused", 0,
-		"engine", "reason", "done", "referer", "user_agent");
+		"connect_us", 300, "first_byte_us", 700, "upstream", "10.0.0.1:80", "upstream_name",
+		"server", "reused", 0, "engine", "reason", "done", "referer", "user_agent");
 
 	assert_non_null(want);
 	assert_true(json_equal(got, want));
@@ -98,19 +98,20 @@ static void a_clf_line_is_combined_with_extras_behind(void **state)
 	assert_string_equal(line, "::1 - ann\\x20b [14/Nov/2023:22:13:20 +0000] "
 				  "\"GET http://example.com/?q=1 HTTP/1.1\" 200 1234 \"-\" "
 				  "\"curl \\x22x\\x22\\x5c\" \"egress\" 10.0.0.1:80 new \"-\" "
-				  "\"done\" 5 1500 300 700");
+				  "\"done\" 5 1500 300 700 \"-\" \"-\"");
 }
 
 static struct sl_slice *strings_of(struct sl_access_record *r, int i)
 {
 	struct sl_slice *const all[] = {&r->listener, &r->method, &r->target,  &r->user,
-					&r->engine,   &r->reason, &r->referer, &r->user_agent};
+					&r->engine,   &r->reason, &r->referer, &r->user_agent,
+					&r->group,    &r->server};
 
 	return i < (int)SL_ARRAY_SIZE(all) ? all[i] : NULL;
 }
 
-static const char *const keys[] = {"listener", "method", "target",  "user",
-				   "engine",   "reason", "referer", "user_agent"};
+static const char *const keys[] = {"listener", "method",  "target",	"user",		 "engine",
+				   "reason",   "referer", "user_agent", "upstream_name", "server"};
 
 /* The string of a CLF line at *p, a word or quoted, with its escapes undone; moves *p behind it. */
 static size_t clf_read(const char **p, char *ret)
@@ -147,8 +148,8 @@ static void skip_words(const char **p, int n)
 	}
 }
 
-/* The eight strings of a line, in the order of keys[]. */
-static void clf_parse(const char *p, char out[8][64], size_t len[8])
+/* The ten strings of a line, in the order of keys[]. */
+static void clf_parse(const char *p, char out[10][64], size_t len[10])
 {
 	skip_words(&p, 2);
 	len[3] = clf_read(&p, out[3]);
@@ -164,26 +165,30 @@ static void clf_parse(const char *p, char out[8][64], size_t len[8])
 	skip_words(&p, 2);
 	len[4] = clf_read(&p, out[4]);
 	len[5] = clf_read(&p, out[5]);
-	assert_string_equal(p, "5 1500 300 700");
+	assert_memory_equal(p, "5 1500 300 700 ", 15);
+	p += 15;
+	len[8] = clf_read(&p, out[8]);
+	len[9] = clf_read(&p, out[9]);
+	assert_string_equal(p, "");
 }
 
 static void every_byte_in_every_string_comes_back_from_clf(void **state)
 {
 	static char line[SL_ACCESS_LINE_MAX];
-	char out[8][64], text[3] = "xyz";
-	size_t len[8];
+	char out[10][64], text[3] = "xyz";
+	size_t len[10];
 
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 10; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 
-			for (int k = 0; k < 8; k++)
+			for (int k = 0; k < 10; k++)
 				*strings_of(&r, k) = SL_SLICE("same");
 			text[1] = (char)c;
 			*strings_of(&r, i) = sl_slice(text, 3);
 			line_of(SL_ACCESS_LOG_CLF, &r, line);
 			clf_parse(line, out, len);
-			for (int k = 0; k < 8; k++) {
+			for (int k = 0; k < 10; k++) {
 				const struct sl_slice *s = strings_of(&r, k);
 
 				if ((i == 2 || i == 6) && c == '@' && k == i)
@@ -199,7 +204,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 {
 	char text[3] = "/yz";
 
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 10; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 			char want[8] = "/";
@@ -215,7 +220,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 			else
 				snprintf(want + 1, 7, "%c%cz", 0xc0 | c >> 6, 0x80 | (c & 0x3f));
 			assert_string_equal(json_string_value(json_object_get(o, keys[i])), want);
-			assert_int_equal(json_object_size(o), 19);
+			assert_int_equal(json_object_size(o), 21);
 			json_decref(o);
 		}
 	}
@@ -228,10 +233,10 @@ static void long_strings_are_cut_and_marked(void **state)
 	json_t *o;
 
 	memset(big, 0x01, sizeof(big));
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 10; i++)
 		*strings_of(&r, i) = sl_slice(big, sizeof(big));
 	o = json_of(&r);
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 10; i++) {
 		const char *s = json_string_value(json_object_get(o, keys[i]));
 		size_t max = i == 2 ? SL_ACCESS_TARGET_MAX : SL_ACCESS_STRING_MAX;
 

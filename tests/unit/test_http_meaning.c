@@ -321,6 +321,7 @@ static void trailers_never_carry_framing_routing_or_credentials(void **state)
 					  "set-cookie",
 					  "Via",
 					  "X-Forwarded-For",
+					  "X-Forwarded-Proto",
 					  "Range",
 					  "Content-Encoding",
 					  "Trailer"};

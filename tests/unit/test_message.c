@@ -86,15 +86,24 @@ static const struct request_row requests[] = {
 	 "GET /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nVia: 1.1 me\r\n\r\n", 0, 0},
 	{"what a client says of forwarding is replaced",
 	 "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: "
-	 "for=6\r\n\r\n",
+	 "for=6\r\nX-Forwarded-Proto: https\r\n\r\n",
 	 "GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=10.0.0.9;proto=http\r\n"
-	 "X-Forwarded-For: 10.0.0.9\r\nVia: 1.1 me\r\n\r\n",
+	 "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nVia: 1.1 me\r\n\r\n",
 	 SL_FORWARDED_BOTH, false},
 	{"unless it is trusted",
 	 "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
 	 "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 10.0.0.9\r\n"
+	 "X-Forwarded-Proto: http\r\nVia: 1.1 me\r\n\r\n",
+	 SL_FORWARDED_XFF, true},
+	{"a trusted client's scheme stands alone",
+	 "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n",
+	 "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 10.0.0.9\r\n"
 	 "Via: 1.1 me\r\n\r\n",
 	 SL_FORWARDED_XFF, true},
+	{"Forwarded has the scheme in it; what else the client says of it is not passed on",
+	 "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n",
+	 "GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=10.0.0.9;proto=http\r\nVia: 1.1 me\r\n\r\n",
+	 SL_FORWARDED_RFC7239, false},
 	{"CONNECT with content is refused",
 	 "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 5\r\n\r\n", NULL, 0, 0},
 	{"CONNECT with a coding is refused",

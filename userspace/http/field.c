@@ -62,6 +62,8 @@ static enum sl_field_id candidate(struct sl_slice name)
 		return SL_FIELD_PROXY_CONNECTION;
 	case KEY(17, 't'):
 		return SL_FIELD_TRANSFER_ENCODING;
+	case KEY(17, 'x'):
+		return SL_FIELD_X_FORWARDED_PROTO;
 	case KEY(18, 'p'):
 		return SL_FIELD_PROXY_AUTHENTICATE;
 	case KEY(19, 'p'):

@@ -32,6 +32,7 @@
 	X(USER_AGENT, "User-Agent")                   \
 	X(VIA, "Via")                                 \
 	X(X_FORWARDED_FOR, "X-Forwarded-For")         \
+	X(X_FORWARDED_PROTO, "X-Forwarded-Proto")     \
 	X(X_REQUEST_ID, "X-Request-ID")
 
 enum sl_field_id {

@@ -41,6 +41,9 @@ enum sl_conn_state {
 	SL_CONN_CLOSED,
 };
 
+/* What is kept of a server's name for the log; longer ones are cut. */
+#define SL_SERVER_LABEL_MAX 64
+
 struct sl_exchange;
 
 struct sl_conn {
@@ -119,6 +122,7 @@ struct sl_exchange {
 	uint64_t counted[2]; /* bytes by side that are in the statistics already */
 	uint64_t messages;   /* of both sides, at the last look: the tunnel's pulse */
 	uint64_t early[2];   /* of those to come, what was counted as read before the tunnel */
+	char server[SL_SERVER_LABEL_MAX]; /* asked last: its slot may be another's by the end */
 	bool locals_known;
 	struct sl_addr local[2]; /* our ends: the streams may go before the tunnel does */
 

@@ -50,6 +50,8 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.reason = sl_slice_str(x->reason),
 		.referer = x->referer,
 		.user_agent = x->user_agent,
+		.group = sl_slice_str(x->route ? x->route->upstream.name : NULL),
+		.server = sl_slice_str(x->server),
 	};
 
 	if (w->shared->access_log && !sl_access_log_push(w->shared->access_log, w->index, &r))

@@ -143,6 +143,7 @@ static bool forwards(const struct sl_head *h, const struct sl_field *f, const st
 		return r->hop.expect_continue;
 	case SL_FIELD_FORWARDED:
 	case SL_FIELD_X_FORWARDED_FOR:
+	case SL_FIELD_X_FORWARDED_PROTO:
 		return w->forwarded == SL_FORWARDED_NONE || w->forwarded_trust;
 	default:
 		return !sl_head_drops(h, f);
@@ -162,7 +163,16 @@ static bool write_framing(const struct sl_framing *f, struct sl_buf *out)
 	}
 }
 
-static bool write_forwarded(const struct sl_forwarding *f, struct sl_buf *out)
+/* A trusted client's own word on its scheme stands alone: servers take it for one value, not a list. */
+static bool write_scheme(const struct sl_head *h, const struct sl_forwarding *f, struct sl_buf *out)
+{
+	if (f->forwarded_trust && sl_head_find(h, SL_FIELD_X_FORWARDED_PROTO))
+		return true;
+	return sl_buf_append_str(out, "X-Forwarded-Proto: http\r\n");
+}
+
+static bool write_forwarded(const struct sl_head *h, const struct sl_forwarding *f,
+			    struct sl_buf *out)
 {
 	char host[SL_ADDR_STR_MAX];
 	bool v6 = f->client.family == AF_INET6, ok = true;
@@ -176,7 +186,8 @@ static bool write_forwarded(const struct sl_forwarding *f, struct sl_buf *out)
 		     sl_buf_append_str(out, v6 ? "]\";proto=http\r\n" : ";proto=http\r\n");
 	if (f->forwarded == SL_FORWARDED_XFF || f->forwarded == SL_FORWARDED_BOTH)
 		ok = ok && sl_buf_append_str(out, "X-Forwarded-For: ") &&
-		     sl_buf_append_str(out, host) && sl_buf_append_str(out, "\r\n");
+		     sl_buf_append_str(out, host) && sl_buf_append_str(out, "\r\n") &&
+		     write_scheme(h, f, out);
 	return ok;
 }
 
@@ -208,7 +219,7 @@ bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
 		if (forwards(h, &h->field[i], r, f))
 			ok = write_field(&h->field[i], out);
 	ok = ok && write_framing(&r->framing, out) && write_connection(r, out) &&
-	     write_forwarded(f, out);
+	     write_forwarded(h, f, out);
 	if (ok && f->request_id.len)
 		ok = sl_buf_append_str(out, "X-Request-ID: ") &&
 		     sl_buf_append_slice(out, f->request_id) && sl_buf_append_str(out, "\r\n");

@@ -235,6 +235,7 @@ static void take(struct sl_conn *c, const struct sl_lease_done *done)
 		refuse(c, done->result);
 		return;
 	}
+	memccpy(x->server, x->lease.server->config->address, 0, sizeof(x->server) - 1);
 	if (!done->reused) {
 		sl_exchange_connected(c, done->stream, done->events);
 		return;

@@ -27,13 +27,15 @@ static const struct {
 	{offsetof(struct sl_access_record, reason), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, referer), SL_ACCESS_STRING_MAX, true},
 	{offsetof(struct sl_access_record, user_agent), SL_ACCESS_STRING_MAX, false},
+	{offsetof(struct sl_access_record, group), SL_ACCESS_STRING_MAX, false},
+	{offsetof(struct sl_access_record, server), SL_ACCESS_STRING_MAX, false},
 };
 
-_Static_assert(sizeof(struct sl_access_record) + SL_ACCESS_TARGET_MAX + 7 * SL_ACCESS_STRING_MAX +
-			       8 * sizeof(CUT_MARK) <=
+_Static_assert(sizeof(struct sl_access_record) + SL_ACCESS_TARGET_MAX + 9 * SL_ACCESS_STRING_MAX +
+			       10 * sizeof(CUT_MARK) <=
 		       SL_ACCESS_PACKED_MAX,
 	       "a packed record must fit");
-_Static_assert(6 * (SL_ACCESS_TARGET_MAX + 7 * SL_ACCESS_STRING_MAX + 8 * sizeof(CUT_MARK)) +
+_Static_assert(6 * (SL_ACCESS_TARGET_MAX + 9 * SL_ACCESS_STRING_MAX + 10 * sizeof(CUT_MARK)) +
 			       1024 <=
 		       SL_ACCESS_LINE_MAX,
 	       "a line must fit, each byte escaped");
@@ -229,6 +231,8 @@ static void format_json(struct line *l, const struct sl_access_record *r)
 	json_number(l, "connect_us", r->connect_us);
 	json_number(l, "first_byte_us", r->first_byte_us);
 	json_addr(l, "upstream", &r->upstream);
+	json_string(l, "upstream_name", r->group);
+	json_string(l, "server", r->server);
 	put_fmt(l, ",\"reused\":%s", r->reused ? "true" : "false");
 	json_string(l, "engine", r->engine);
 	json_string(l, "reason", r->reason);
@@ -282,6 +286,8 @@ static void clf_extra(struct line *l, const struct sl_access_record *r)
 	put_fmt(l, " %llu %llu %llu %llu", (unsigned long long)r->bytes_in,
 		(unsigned long long)r->duration_us, (unsigned long long)r->connect_us,
 		(unsigned long long)r->first_byte_us);
+	clf_quoted(l, r->group);
+	clf_quoted(l, r->server);
 }
 
 static void format_clf(struct line *l, const struct sl_access_record *r)

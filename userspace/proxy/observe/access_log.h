@@ -42,6 +42,7 @@ struct sl_access_record {
 	struct sl_slice engine; /* tunnels: who carried it last; or empty */
 	struct sl_slice reason; /* why it ended: "done", "client-reset", "connect-refused", ... */
 	struct sl_slice referer, user_agent; /* for CLF combined */
+	struct sl_slice group, server;	     /* upstream and server by name; or empty */
 };
 
 /* Opens the file (0640, append) and starts the thread. workers: number of producers. -errno. *c is
