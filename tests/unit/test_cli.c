@@ -8,6 +8,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/flow_rates.h"
 #include "cli/render.h"
 #include "cli/suggest.h"
 #include "cli/text.h"
@@ -78,8 +79,14 @@ static void no_flows_are_said_in_words(void **state)
 static void a_target_cannot_reach_the_terminal(void **state)
 {
 	struct fake_control fake = {.flows = 1};
+	const struct sl_flow_filter filter = {.source = {.any_host = true},
+					      .target = {.any_host = true},
+					      .max_age_ms = UINT64_MAX,
+					      .max_bytes = UINT64_MAX,
+					      .max = 10,
+					      .scan = 10};
 	struct sl_control_source source = fake_source(&fake);
-	char *text = rendered(sl_render_flows, sl_admin_flows(&source, 10));
+	char *text = rendered(sl_render_flows, sl_admin_flows(&source, &filter));
 	json_t *long_one =
 		json_pack("{s:i, s:[{s:s%, s:s%}]}", "total", 1, "flows", "target",
 			  "cccccccccccccccccccccccccccccccccccccccccccccccc", (size_t)48, "reason",
@@ -185,6 +192,74 @@ static void wrong_usage_is_exit_2_and_silence_exit_1(void **state)
 	run_words(sl_cmd_stats, 3, nobody, SL_EXIT_FAILED);
 }
 
+/* Before anybody is asked: nobody listens at that socket. */
+static void bad_filters_of_flows_are_exit_2(void **state)
+{
+	static const char *const rows[][2] = {
+		{"--source", "example.com"},
+		{"--source", "10.0.0.1/8"},
+		{"--target", "10.0.0.0/33"},
+		{"--engine", "warp"},
+		{"--sort", "size"},
+		{"--min-age", "10"},
+		{"--max-age", "1y"},
+		{"--min-bytes", "-1"},
+		{"--max-bytes", "1t"},
+		{"--max", "100001"},
+		{"--scan", "0"},
+		{"--watch=0s", NULL},
+		{"--watch=99ms", NULL},
+		{"--min-bytes", "9999999999999999999g"},
+		{"now", NULL},
+	};
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
+		const char *words[] = {"flows", "--admin", "/nonexistent/admin.sock", rows[i][0],
+				       rows[i][1]};
+
+		run_words(sl_cmd_flows, rows[i][1] ? 5 : 4, words, SL_EXIT_USAGE);
+	}
+}
+
+static void good_filters_of_flows_ask(void **state)
+{
+	static const char *const words[] = {"flows",
+					    "--admin=/nonexistent/admin.sock",
+					    "--source=10.0.0.0/8:80",
+					    "--min-age=50ms",
+					    "--max-bytes=2g",
+					    "--watch=100ms",
+					    "--sort=bytes"};
+
+	run_words(sl_cmd_flows, SL_ARRAY_SIZE(words), words, SL_EXIT_FAILED);
+}
+
+static void rates_are_differences_over_the_flow_s_own_time(void **state)
+{
+	struct sl_flow_rates rates = {0};
+	json_t *first =
+		json_loads("{\"flows\":[{\"id\":5,\"age_ms\":1000,\"bytes_from_client\":100,"
+			   "\"bytes_from_upstream\":7},{\"id\":4,\"age_ms\":1}]}",
+			   0, NULL);
+	json_t *then = json_loads("{\"flows\":[{\"id\":6,\"age_ms\":3},"
+				  "{\"id\":5,\"age_ms\":3000,\"bytes_from_client\":4100,"
+				  "\"bytes_from_upstream\":7}]}",
+				  0, NULL);
+	json_t *flows = json_object_get(then, "flows"), *known = json_array_get(flows, 1);
+
+	sl_flow_rates_add(&rates, first);
+	assert_null(json_object_get(json_array_get(json_object_get(first, "flows"), 0),
+				    "rate_from_client"));
+	sl_flow_rates_add(&rates, then);
+	assert_null(json_object_get(json_array_get(flows, 0), "rate_from_client"));
+	assert_int_equal(json_integer_value(json_object_get(known, "rate_from_client")), 2000);
+	assert_int_equal(json_integer_value(json_object_get(known, "rate_from_upstream")), 0);
+	assert_non_null(json_object_get(known, "rate_from_upstream"));
+	sl_flow_rates_free(&rates);
+	json_decref(first);
+	json_decref(then);
+}
+
 static void the_environment_names_the_socket(void **state)
 {
 	static const char *const words[] = {"flows", "-j"};
@@ -212,6 +287,9 @@ int main(void)
 		cmocka_unit_test(figures_have_units),
 		cmocka_unit_test(near_words_are_near),
 		cmocka_unit_test(wrong_usage_is_exit_2_and_silence_exit_1),
+		cmocka_unit_test(bad_filters_of_flows_are_exit_2),
+		cmocka_unit_test(good_filters_of_flows_ask),
+		cmocka_unit_test(rates_are_differences_over_the_flow_s_own_time),
 		cmocka_unit_test(the_environment_names_the_socket),
 	};
 

@@ -28,9 +28,18 @@ static const struct option long_options[] = {
 	{"now", no_argument, NULL, 'n'},	 {0},
 };
 
+#define OPTIONS_MAX 32
+#define OWN_OPTION  256 /* above every letter */
+
 static int complain(const char *command, const char *what, const char *usage)
 {
 	fprintf(stderr, "sluice %s: %s\n%s", command, what, usage);
+	return SL_EXIT_USAGE;
+}
+
+int sl_client_complain(const char *command, const char *what)
+{
+	fprintf(stderr, "sluice %s: %s\n(\"sluice help %s\" says more)\n", command, what, command);
 	return SL_EXIT_USAGE;
 }
 
@@ -50,21 +59,38 @@ static const char *default_admin(void)
 	return path && *path ? path : DEFAULT_ADMIN;
 }
 
-int sl_client_parse(int argc, char **argv, const char *usage, const char *allowed,
-		    struct sl_client_options *ret, int *ret_rest)
+/* The options of all commands, and behind them the command's own. */
+static void join_options(const struct sl_client_value *values, struct option ret[OPTIONS_MAX])
 {
+	size_t n = SL_ARRAY_SIZE(long_options) - 1;
+
+	memcpy(ret, long_options, sizeof(long_options));
+	for (size_t i = 0; values && values[i].name && n + 1 < OPTIONS_MAX; i++)
+		ret[n++] = (struct option){values[i].name, values[i].has_arg, NULL,
+					   OWN_OPTION + (int)i};
+	ret[n] = (struct option){0};
+}
+
+int sl_client_parse_more(int argc, char **argv, const char *usage, const char *allowed,
+			 struct sl_client_value *values, struct sl_client_options *ret,
+			 int *ret_rest)
+{
+	struct option options[OPTIONS_MAX];
 	int c;
 
 	*ret = (struct sl_client_options){.admin = default_admin()};
+	join_options(values, options);
 	optind = 0; /* glibc: start over, also with permutation */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "a:hjm:n", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "a:hjm:n", options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(usage, stdout);
 			return SL_EXIT_DONE;
 		}
-		if (c == '?' || (c != 'a' && !strchr(allowed, c)))
+		if (c == '?' || (c != 'a' && c < OWN_OPTION && !strchr(allowed, c)))
 			return complain(argv[0], "unknown option, or one without its value", usage);
+		if (c >= OWN_OPTION)
+			values[c - OWN_OPTION].value = optarg ? optarg : "";
 		if (c == 'a')
 			ret->admin = optarg;
 		if (c == 'j')
@@ -76,6 +102,12 @@ int sl_client_parse(int argc, char **argv, const char *usage, const char *allowe
 	}
 	*ret_rest = optind;
 	return -1;
+}
+
+int sl_client_parse(int argc, char **argv, const char *usage, const char *allowed,
+		    struct sl_client_options *ret, int *ret_rest)
+{
+	return sl_client_parse_more(argc, argv, usage, allowed, NULL, ret, ret_rest);
 }
 
 /* --- the connection --- */
@@ -232,6 +264,12 @@ int sl_client_show(const struct sl_client_options *o, json_t *request,
 		return SL_EXIT_FAILED;
 	}
 	return SL_EXIT_DONE;
+}
+
+void sl_client_print_line(const json_t *payload, FILE *f)
+{
+	json_dumpf(payload, f, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+	fputc('\n', f);
 }
 
 uint64_t sl_answer_number(const json_t *o, const char *key)

@@ -23,6 +23,21 @@ struct sl_client_options {
 int sl_client_parse(int argc, char **argv, const char *usage, const char *allowed,
 		    struct sl_client_options *ret, int *ret_rest);
 
+/* An option of one command alone. */
+struct sl_client_value {
+	const char *name; /* long, without dashes; NULL ends a list */
+	int has_arg;	  /* as in getopt_long(3) */
+	const char
+		*value; /* what was given, "" without an argument; NULL: the option was not given */
+};
+
+/* The same with options of the command's own, whose values are put into `values`. */
+int sl_client_parse_more(int argc, char **argv, const char *usage, const char *allowed,
+			 struct sl_client_value *values, struct sl_client_options *ret,
+			 int *ret_rest);
+/* Says what is wrong with the arguments, and how to get help. Returns the exit code for that. */
+int sl_client_complain(const char *command, const char *what);
+
 /* Sends one request (consumed) and waits for its answer. 0 and the payload, or -1 after a message on
  * stderr. */
 int sl_client_call(const char *admin, json_t *request, json_t **ret);
@@ -31,6 +46,9 @@ int sl_client_call(const char *admin, json_t *request, json_t **ret);
  * exit code. */
 int sl_client_show(const struct sl_client_options *o, json_t *request,
 		   void (*print)(const json_t *payload, FILE *f));
+
+/* Prints a payload as one line of JSON. */
+void sl_client_print_line(const json_t *payload, FILE *f);
 
 /* Members of an answer: a number (0 if there is none), and a text of at most width < 64 bytes, safe for a
  * terminal ("-" if there is none). */

@@ -3,7 +3,10 @@
 
 #include "cli/text.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -69,4 +72,47 @@ const char *sl_text_safe(const char *s, size_t width, char *buf, size_t cap)
 		memset(buf + n - 3, '.', 3);
 	buf[n] = 0;
 	return buf;
+}
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+static int read_with_unit(const char *s, const struct unit *units, size_t n, uint64_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	if (!isdigit((unsigned char)*s))
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(s, &end, 10);
+	if (errno)
+		return -ERANGE;
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(end, units[i].name))
+			continue;
+		if (value > INT64_MAX / units[i].factor)
+			return -ERANGE;
+		*ret = value * units[i].factor;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int sl_text_read_bytes(const char *s, uint64_t *ret)
+{
+	static const struct unit units[] = {
+		{"", 1}, {"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}};
+
+	return read_with_unit(s, units, SL_ARRAY_SIZE(units), ret);
+}
+
+int sl_text_read_ms(const char *s, uint64_t *ret)
+{
+	static const struct unit units[] = {
+		{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+
+	return read_with_unit(s, units, SL_ARRAY_SIZE(units), ret);
 }

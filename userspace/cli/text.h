@@ -20,5 +20,9 @@ const char *sl_text_age(uint64_t ms, char buf[SL_TEXT_MAX]);
 /* At most width bytes of s ("..." at the end if it is longer), with '?' for what a terminal should not
  * see. cap > width. */
 const char *sl_text_safe(const char *s, size_t width, char *buf, size_t cap);
+/* "512", "64k", "10m", "2g" as bytes; "50ms", "10s", "5m", "1h", "2d" as milliseconds: the units of the
+ * configuration. -EINVAL, or -ERANGE. */
+int sl_text_read_bytes(const char *s, uint64_t *ret);
+int sl_text_read_ms(const char *s, uint64_t *ret);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "proxy/observe/admin_json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -196,7 +197,7 @@ json_t *sl_admin_stats(const struct sl_control_source *source)
 			 workers(source), "process", process());
 }
 
-static void append_flow(void *arg, const struct sl_flow_info *f)
+static json_t *flow(const struct sl_flow_info *f)
 {
 	json_t *o = json_object();
 
@@ -215,19 +216,26 @@ static void append_flow(void *arg, const struct sl_flow_info *f)
 	json_object_set_new(o, "messages_from_upstream", number(f->from[SL_UPSTREAM].messages));
 	json_object_set_new(o, "engine", text(f->engine));
 	json_object_set_new(o, "reason", text(f->reason));
-	json_array_append_new(arg, o);
+	return o;
 }
 
-json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max)
+json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_flow_filter *filter)
 {
-	json_t *list = json_array();
-	int total = source->flows(source->owner, max, append_flow, list);
+	struct sl_flow_list list = {.filter = filter};
+	json_t *flows = NULL;
+	int total = source->flows(source->owner, filter->scan, sl_flow_list_offer, &list);
 
-	if (total < 0) {
-		json_decref(list);
-		return NULL;
+	if (total >= 0 && !list.out_of_memory) {
+		flows = json_array();
+		sl_flow_list_sort(&list);
+		for (size_t i = 0; i < list.n; i++)
+			json_array_append_new(flows, flow(&list.flow[i]));
 	}
-	return json_pack("{s:i, s:o}", "total", total, "flows", list);
+	free(list.flow);
+	if (!flows)
+		return NULL;
+	return json_pack("{s:i, s:o, s:o, s:o}", "total", total, "seen", number(list.seen),
+			 "matched", number(list.matched), "flows", flows);
 }
 
 static void append_server(void *arg, const struct sl_server_info *s)

@@ -8,11 +8,11 @@
 #include <jansson.h>
 
 #include "proxy/observe/control.h"
+#include "proxy/observe/flow_list.h"
 
 json_t *sl_admin_stats(const struct sl_control_source *source);
-/* At most max pairs; NULL also when the source fails. */
-/* NULL without memory. */
 json_t *sl_admin_servers(const struct sl_control_source *source);
-json_t *sl_admin_flows(const struct sl_control_source *source, uint32_t max);
+/* The pairs that the filter takes; NULL also when the source fails. */
+json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_flow_filter *filter);
 
 #endif

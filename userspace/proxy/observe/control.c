@@ -16,12 +16,10 @@
 #include "proxy/observe/metrics.h"
 #include "proxy/observe/service.h"
 
-#define CLIENTS	      16
-#define DEADLINE_MS   5000
-#define LINE_BYTES    (64 * 1024)
-#define FLOWS_DEFAULT 1000
-#define FLOWS_MAX     100000
-#define BACKLOG	      32
+#define CLIENTS	    16
+#define DEADLINE_MS 5000
+#define LINE_BYTES  (64 * 1024)
+#define BACKLOG	    32
 
 struct sl_control {
 	struct sl_control_source source;
@@ -74,16 +72,11 @@ static json_t *run_stats(struct sl_control *c, json_t *request, struct problem *
 
 static json_t *run_flows(struct sl_control *c, json_t *request, struct problem *p)
 {
-	json_int_t max = FLOWS_DEFAULT;
-	const char *command;
-	json_error_t e;
+	struct sl_flow_filter filter;
 
-	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s?I}", "command", &command, "max",
-			   &max) < 0)
-		return fail(p, "%s", e.text);
-	if (max < 1 || max > FLOWS_MAX)
-		return fail(p, "max must be 1 to %d", FLOWS_MAX);
-	return sl_admin_flows(&c->source, (uint32_t)max);
+	if (sl_flow_filter_read(request, &filter, p->text, sizeof(p->text)) < 0)
+		return NULL;
+	return sl_admin_flows(&c->source, &filter);
 }
 
 static json_t *run_drain(struct sl_control *c, json_t *request, struct problem *p)
