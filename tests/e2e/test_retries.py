@@ -5,6 +5,7 @@ load."""
 
 import os
 import re
+import socket
 import sys
 import tempfile
 
@@ -26,6 +27,7 @@ UPSTREAMS = [
     {"name": "app", "servers": BOTH},
     {"name": "single", "servers": BOTH[:1]},
     {"name": "never", "servers": BOTH, "retry": {"tries": 1}},
+    {"name": "once", "servers": BOTH[:1], "retry": {"tries": 1}},
     {"name": "nothing", "servers": BOTH, "retry": {"on": []}},
     {"name": "frugal", "servers": BOTH, "retry": {"budget": 0}},
     {"name": "status", "servers": BOTH, "retry": {"on": [503, 429]}},
@@ -109,6 +111,67 @@ def a_stale_connection_to_the_only_server_is_replaced(lab):
         with lab.sluice.connect() as client:
             equal(client.send(ask(b"/", host("single"))).response().status, 200, "status")
     equal(lab.origin.accepted, 2, "connections")
+
+
+def stats_of(lab):
+    s = lab.sluice.stats()
+    return s["upstream_stale_total"], s["upstream_retries_total"]
+
+
+def reset_at_the_second(wire, origin):
+    """Answers once; then closes with a request unread, as a server does that was about to close."""
+    origin.requests.append(wire.request())
+    wire.send(OK)
+    wire.sock.recv(1, socket.MSG_PEEK)
+
+
+@suite.test()
+def a_connection_that_was_closed_already_is_no_try(lab):
+    for name in ("never", "frugal"):
+        lab.reset(first=reset_at_the_second, second=reset_at_the_second)
+        before = stats_of(lab)
+        for _ in range(6):
+            with lab.sluice.connect() as client:
+                equal(client.send(ask(b"/", host(name))).response().status, 200, "status")
+        stale, sent_again = (b - a for a, b in zip(before, stats_of(lab)))
+        check(stale >= 2 and stale == sent_again, f"{stale} stale, {sent_again} retries")
+
+
+@suite.test()
+def a_connection_that_ends_with_the_request_unacknowledged_is_no_try(lab):
+    def closes_a_full_window(wire, origin):
+        origin.requests.append(wire.request())
+        wire.send(OK)
+        wire.sock.recv(1, socket.MSG_PEEK)
+        wire.sock.shutdown(socket.SHUT_WR)
+        until(lambda: len(origin.requests) == 2, 5, "it was sent again")
+
+    lab.reset(first=closes_a_full_window)
+    lab.origin.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+    before = stats_of(lab)
+    for size in (1, 12000):
+        with lab.sluice.connect() as client:
+            client.send(ask(b"/", host("once"), b"X-Padding: " + b"p" * size))
+            equal(client.response().status, 200, "status")
+    lab.origin.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    equal([b - a for a, b in zip(before, stats_of(lab))], [1, 1], "stale, retries")
+
+
+@suite.test()
+def a_server_that_hangs_up_on_a_kept_connection_has_used_up_a_try(lab):
+    def hangs_up_at_the_second(wire, origin):
+        origin.requests.append(wire.request())
+        wire.send(OK)
+        origin.requests.append(wire.request())
+
+    lab.reset(first=hangs_up_at_the_second)
+    before = stats_of(lab)
+    got = []
+    for _ in range(2):
+        with lab.sluice.connect() as client:
+            got.append(client.send(ask(b"/", host("once"))).response().status)
+    equal(got, [200, 502], "answers")
+    equal(stats_of(lab), before, "stale, retries")
 
 
 @suite.test()

@@ -83,10 +83,11 @@ struct sl_exchange {
 	struct sl_stream *upstream;
 	struct sl_addr upstream_addr;
 	bool up_readable, up_writable, up_hangup;
-	bool up_broken;	  /* a write failed: the end of input proves nothing */
-	bool passthrough; /* not HTTP: a tunnel from its first byte on */
-	bool reused;	  /* the upstream connection came from the pool */
-	uint8_t retries;
+	bool up_broken;	       /* a write failed: the end of input proves nothing */
+	bool passthrough;      /* not HTTP: a tunnel from its first byte on */
+	bool reused;	       /* the upstream connection came from the pool */
+	bool stale;	       /* a pooled one was closed already: a new one only */
+	uint8_t retries;       /* of the tries that are allowed */
 	uint8_t interims;      /* 1xx responses so far: bounded */
 	bool request_stopped;  /* the upstream takes no more; its response may still come */
 	bool body_started;     /* a byte of the request body went upstream: no retry */

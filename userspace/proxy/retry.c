@@ -7,10 +7,15 @@
  *   nothing was sent;
  * - the method is idempotent, or there is a body to come, without which no request is complete.
  *
+ * A kept connection that its server had closed meanwhile is no try: the server's host took no whole
+ * request, so nobody has worked for it.
+ *
  * Towards an upstream, retries are at most a share of its requests over time, whatever fails, with bursts
  * of CREDIT_MAX / RETRY_COST. */
 
 #include "proxy/conn.h"
+
+#include <errno.h>
 
 #include "base/util.h"
 
@@ -83,7 +88,20 @@ static bool pay(struct sl_conn *c)
 	return true;
 }
 
-static void start_over(struct sl_conn *c)
+/* Reset, or closed before the request was acknowledged: it crossed the server's FIN. A server that took
+ * the request and hung up has acknowledged it. */
+static bool was_stale(const struct sl_exchange *x)
+{
+	struct sl_endpoint e;
+	int r;
+
+	if (!x->reused)
+		return false;
+	r = x->upstream->ops->endpoint(x->upstream, &e);
+	return r == -ENOTCONN || (!r && e.unacked);
+}
+
+static void start_over(struct sl_conn *c, bool stale)
 {
 	struct sl_exchange *x = c->x;
 
@@ -96,7 +114,9 @@ static void start_over(struct sl_conn *c)
 	x->up_readable = x->up_hangup = false;
 	x->reused = x->request_stopped = x->up_broken = false;
 	x->upstream_ended = x->response_started = false;
-	x->retries++;
+	x->stale |= stale;
+	x->retries += !stale;
+	sl_count(c->worker->stats.upstream_stale_total, stale);
 	sl_count(c->worker->stats.upstream_retries_total, 1);
 	sl_exchange_connect(c);
 }
@@ -106,17 +126,20 @@ static void start_over(struct sl_conn *c)
 bool sl_exchange_retry(struct sl_conn *c, enum sl_retry_on why)
 {
 	struct sl_exchange *x = c->x;
+	bool stale;
 
 	if (!is_repeatable(x) || x->response_started)
 		return false;
 	if (!x->route && (!x->reused || x->retries || why != SL_RETRY_CLOSED))
 		return false;
-	if (x->route &&
-	    (x->retries + 1u >= config_of(c)->tries || !is_wanted(config_of(c), why) || !pay(c)))
+	if (x->route && !is_wanted(config_of(c), why))
+		return false;
+	stale = why == SL_RETRY_CLOSED && was_stale(x);
+	if (x->route && !stale && (x->retries + 1u >= config_of(c)->tries || !pay(c)))
 		return false;
 	if (!x->reused)
 		x->outcome = SL_OUTCOME_BROKEN;
-	start_over(c);
+	start_over(c, stale);
 	return true;
 }
 
@@ -140,6 +163,6 @@ bool sl_exchange_retry_status(struct sl_conn *c, unsigned status)
 	    x->retries + 1u >= config_of(c)->tries || !is_repeatable(x) || !pay(c))
 		return false;
 	x->outcome = status >= 500 ? SL_OUTCOME_SERVER_ERROR : SL_OUTCOME_GOOD;
-	start_over(c);
+	start_over(c, false);
 	return true;
 }

@@ -265,13 +265,13 @@ void sl_reverse_connect(struct sl_conn *c)
 		.worker = c->worker,
 		.upstream = u,
 		.hash = x->key_hash,
-		.fresh = x->retries || may_tunnel || u->config->proxy_protocol,
+		.fresh = x->retries || x->stale || may_tunnel || u->config->proxy_protocol,
 		.again = x->retries,
 		.prepare = may_tunnel ? prepare_attempt : NULL,
 	};
 	struct sl_lease_done done;
 
-	if (!x->retries)
+	if (!x->retries && !x->stale)
 		sl_retry_earn(c);
 	if (sl_lease_start(&x->lease, &o, lease_done, &done))
 		take(c, &done);

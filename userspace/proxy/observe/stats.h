@@ -41,6 +41,7 @@
 	X(upstream_queue_full_total, "Requests refused because too many waited already")           \
 	X(upstream_queue_timeouts_total, "Requests refused after they had waited too long")        \
 	X(upstream_retries_total, "Requests sent again")                                           \
+	X(upstream_stale_total, "Of these, because a pooled connection had been closed already")   \
 	X(upstream_retries_denied_total, "Requests not sent again because the budget was used up") \
 	X(upstream_bad_total, "Upstream responses that were malformed or truncated")               \
 	X(tunnels_total, "Tunnels established")                                                    \
