@@ -19,6 +19,7 @@ static struct sl_access_record record(void)
 	struct sl_access_record r = {
 		.start_us = 1700000000123456,
 		.duration_us = 1500,
+		.queue_us = 90,
 		.connect_us = 300,
 		.first_byte_us = 700,
 		.bytes_in = 5,
@@ -29,6 +30,7 @@ static struct sl_access_record record(void)
 		.listener = SL_SLICE("egress"),
 		.method = SL_SLICE("GET"),
 		.target = SL_SLICE("http://example.com/?q=1"),
+		.host = SL_SLICE("example.com"),
 		.reason = SL_SLICE("done"),
 	};
 
@@ -73,13 +75,15 @@ static void a_json_line_has_the_documented_fields(void **state)
 	struct sl_access_record r = record();
 	json_t *got = json_of(&r);
 	json_t *want = json_pack(
-		"{s:s, s:s, s:s, s:n, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:n, s:n, "
+		"{s:s, s:s, s:s, s:n, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
+		"s:n, s:n, "
 		"s:b, s:n, s:s, s:n, s:n}",
 		"time", "2023-11-14T22:13:20.123456Z", "listener", "egress", "client", "[::1]:4000",
-		"user", "method", "GET", "target", "http://example.com/?q=1", "protocol",
-		"HTTP/1.1", "status", 200, "bytes_in", 5, "bytes_out", 1234, "duration_us", 1500,
-		"connect_us", 300, "first_byte_us", 700, "upstream", "10.0.0.1:80", "upstream_name",
-		"server", "reused", 0, "engine", "reason", "done", "referer", "user_agent");
+		"user", "method", "GET", "target", "http://example.com/?q=1", "host", "example.com",
+		"protocol", "HTTP/1.1", "status", 200, "bytes_in", 5, "bytes_out", 1234,
+		"duration_us", 1500, "queue_us", 90, "connect_us", 300, "first_byte_us", 700,
+		"upstream", "10.0.0.1:80", "upstream_name", "server", "reused", 0, "engine",
+		"reason", "done", "referer", "user_agent");
 
 	assert_non_null(want);
 	assert_true(json_equal(got, want));
@@ -98,20 +102,21 @@ static void a_clf_line_is_combined_with_extras_behind(void **state)
 	assert_string_equal(line, "::1 - ann\\x20b [14/Nov/2023:22:13:20 +0000] "
 				  "\"GET http://example.com/?q=1 HTTP/1.1\" 200 1234 \"-\" "
 				  "\"curl \\x22x\\x22\\x5c\" \"egress\" 10.0.0.1:80 new \"-\" "
-				  "\"done\" 5 1500 300 700 \"-\" \"-\"");
+				  "\"done\" 5 1500 300 700 \"-\" \"-\" 90 \"example.com\"");
 }
 
 static struct sl_slice *strings_of(struct sl_access_record *r, int i)
 {
 	struct sl_slice *const all[] = {&r->listener, &r->method, &r->target,  &r->user,
 					&r->engine,   &r->reason, &r->referer, &r->user_agent,
-					&r->group,    &r->server};
+					&r->group,    &r->server, &r->host};
 
 	return i < (int)SL_ARRAY_SIZE(all) ? all[i] : NULL;
 }
 
-static const char *const keys[] = {"listener", "method",  "target",	"user",		 "engine",
-				   "reason",   "referer", "user_agent", "upstream_name", "server"};
+static const char *const keys[] = {"listener",	    "method", "target",	 "user",
+				   "engine",	    "reason", "referer", "user_agent",
+				   "upstream_name", "server", "host"};
 
 /* The string of a CLF line at *p, a word or quoted, with its escapes undone; moves *p behind it. */
 static size_t clf_read(const char **p, char *ret)
@@ -148,8 +153,8 @@ static void skip_words(const char **p, int n)
 	}
 }
 
-/* The ten strings of a line, in the order of keys[]. */
-static void clf_parse(const char *p, char out[10][64], size_t len[10])
+/* The eleven strings of a line, in the order of keys[]. */
+static void clf_parse(const char *p, char out[11][64], size_t len[11])
 {
 	skip_words(&p, 2);
 	len[3] = clf_read(&p, out[3]);
@@ -169,26 +174,29 @@ static void clf_parse(const char *p, char out[10][64], size_t len[10])
 	p += 15;
 	len[8] = clf_read(&p, out[8]);
 	len[9] = clf_read(&p, out[9]);
+	assert_memory_equal(p, "90 ", 3);
+	p += 3;
+	len[10] = clf_read(&p, out[10]);
 	assert_string_equal(p, "");
 }
 
 static void every_byte_in_every_string_comes_back_from_clf(void **state)
 {
 	static char line[SL_ACCESS_LINE_MAX];
-	char out[10][64], text[3] = "xyz";
-	size_t len[10];
+	char out[11][64], text[3] = "xyz";
+	size_t len[11];
 
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 11; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 
-			for (int k = 0; k < 10; k++)
+			for (int k = 0; k < 11; k++)
 				*strings_of(&r, k) = SL_SLICE("same");
 			text[1] = (char)c;
 			*strings_of(&r, i) = sl_slice(text, 3);
 			line_of(SL_ACCESS_LOG_CLF, &r, line);
 			clf_parse(line, out, len);
-			for (int k = 0; k < 10; k++) {
+			for (int k = 0; k < 11; k++) {
 				const struct sl_slice *s = strings_of(&r, k);
 
 				if ((i == 2 || i == 6) && c == '@' && k == i)
@@ -204,7 +212,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 {
 	char text[3] = "/yz";
 
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 11; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 			char want[8] = "/";
@@ -220,7 +228,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 			else
 				snprintf(want + 1, 7, "%c%cz", 0xc0 | c >> 6, 0x80 | (c & 0x3f));
 			assert_string_equal(json_string_value(json_object_get(o, keys[i])), want);
-			assert_int_equal(json_object_size(o), 21);
+			assert_int_equal(json_object_size(o), 23);
 			json_decref(o);
 		}
 	}
@@ -233,10 +241,10 @@ static void long_strings_are_cut_and_marked(void **state)
 	json_t *o;
 
 	memset(big, 0x01, sizeof(big));
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; i < 11; i++)
 		*strings_of(&r, i) = sl_slice(big, sizeof(big));
 	o = json_of(&r);
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 11; i++) {
 		const char *s = json_string_value(json_object_get(o, keys[i]));
 		size_t max = i == 2 ? SL_ACCESS_TARGET_MAX : SL_ACCESS_STRING_MAX;
 

@@ -208,7 +208,7 @@ static void stats_tell_every_counter_and_each_worker(void **state)
 #undef X
 	assert_int_equal(json_array_size(json_object_get(s, "workers")), 2);
 	assert_int_equal(json_array_size(json_object_get(s, "engines")), 2);
-	assert_int_equal(json_object_size(json_object_get(s, "histograms")), 6);
+	assert_int_equal(json_object_size(json_object_get(s, "histograms")), 7);
 	assert_int_equal(json_integer_value(json_object_get(s, "uptime_ms")), 3723000);
 	json_decref(a);
 }

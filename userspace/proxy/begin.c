@@ -48,6 +48,8 @@ void sl_exchange_free(struct sl_exchange *x)
 	if (!x)
 		return;
 	w = x->conn->worker;
+	if (x->dial_us) /* the client didn't wait for it */
+		sl_exchange_searched(x);
 	sl_exchange_record(x);
 	sl_policy_forget(&w->engines, &x->pair);
 	sl_dial_cancel(x->dial);
@@ -317,9 +319,8 @@ void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned even
 {
 	struct sl_exchange *x = c->x;
 
-	x->connect_us = sl_loop_now_us(c->worker->loop) - x->dial_us;
 	sl_count(c->worker->stats.upstream_connects_total, 1);
-	sl_histogram_add(&c->worker->stats.connect_duration, x->connect_us);
+	sl_histogram_add(&c->worker->stats.connect_duration, sl_exchange_searched(x));
 	x->upstream = s;
 	x->up_readable = events & (SL_READABLE | SL_HANGUP | SL_ERROR);
 	x->up_hangup = events & (SL_HANGUP | SL_ERROR);
@@ -337,7 +338,7 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 	if (done->result == SL_DIAL_OK) {
 		sl_exchange_connected(c, done->stream, done->events);
 	} else {
-		c->x->connect_us = sl_loop_now_us(c->worker->loop) - c->x->dial_us;
+		sl_exchange_searched(c->x);
 		dial_failed(c, done);
 	}
 }

@@ -105,7 +105,11 @@ struct sl_exchange {
 	size_t up_scanned;
 	struct sl_mover to_upstream, to_client;
 
-	uint64_t dial_us, sent_us, first_byte_us, connect_us;
+	/* Times on the loop's clock, which is read once a turn: each is early by what the turn had
+	 * taken by then, so that the parts never add up to more than the whole. */
+	uint64_t dial_us, sent_us;
+	/* Durations. Of several tries, queue and connect are sums. */
+	uint64_t queue_us, connect_us, first_byte_us;
 	uint64_t progress_ms;
 	uint64_t moved, moved_at_window, window_ms;
 	uint64_t bytes_in, bytes_out;
@@ -175,6 +179,9 @@ void sl_exchange_start(struct sl_conn *c);
 void sl_exchange_run(struct sl_conn *c);
 /* Bytes moved in either direction, on either side: the body's clock starts anew. */
 void sl_exchange_progress(struct sl_exchange *x, size_t bytes);
+/* The search for an upstream connection is over, or given up: what it took, by queue and connecting.
+ * Returns the latter. */
+uint64_t sl_exchange_searched(struct sl_exchange *x);
 /* The timeout of SL_CONN_EXCHANGE fired. */
 void sl_exchange_timeout(struct sl_conn *c);
 /* The exchange failed: answered with status if nothing was sent yet, else the client is cut off. */

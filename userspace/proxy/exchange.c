@@ -282,6 +282,17 @@ static ssize_t read_upstream(struct sl_exchange *x)
 	return n == 0 ? -EPIPE : n == -EAGAIN ? 0 : n;
 }
 
+/* Not of a response that came before its request was wholly sent. */
+static void note_first_byte(struct sl_exchange *x)
+{
+	struct sl_worker *w = x->conn->worker;
+
+	if (!x->sent_us)
+		return;
+	x->first_byte_us = sl_loop_now_us(w->loop) - x->sent_us;
+	sl_histogram_add(&w->stats.first_byte, x->first_byte_us);
+}
+
 /* Plans the final response and writes its head. */
 static bool begin_response(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
 {
@@ -296,10 +307,7 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 	plan.close = c->closing;
 	x->upstream_keep = r->persistent;
 	x->status = r->status;
-	if (x->sent_us) {
-		x->first_byte_us = sl_loop_now_us(c->worker->loop) - x->sent_us;
-		sl_histogram_add(&c->worker->stats.first_byte, x->first_byte_us);
-	}
+	note_first_byte(x);
 	sl_mover_init(&x->to_client, &r->framing, plan.chunked);
 	x->to_client.complete |= r->framing.kind == SL_FRAMING_NONE;
 	x->request_stopped |= sl_exchange_head_left(x) > 0;
@@ -318,6 +326,7 @@ static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const stru
 		return true;
 	}
 	x->status = r->status;
+	note_first_byte(x);
 	x->response_head = true;
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	sl_conn_set_state(c, SL_CONN_OPENING);

@@ -9,6 +9,20 @@
 /* A client that takes less than this in a whole body timeout is stalling, however it dribbles. */
 #define SLOWEST_BYTES 1024
 
+uint64_t sl_exchange_searched(struct sl_exchange *x)
+{
+	struct sl_worker *w = x->conn->worker;
+	uint64_t spent_us = sl_loop_now_us(w->loop) - x->dial_us;
+	uint64_t waited_us = x->route ? sl_lease_waited_us(&x->lease) : 0;
+
+	if (waited_us)
+		sl_histogram_add(&w->stats.queue_wait, waited_us);
+	x->queue_us += waited_us;
+	x->connect_us += spent_us - waited_us;
+	x->dial_us = 0;
+	return spent_us - waited_us;
+}
+
 static void time_out(struct sl_conn *c, bool waits_for_origin)
 {
 	struct sl_stats *stats = &c->worker->stats;

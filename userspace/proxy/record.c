@@ -32,6 +32,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 	const struct sl_access_record r = {
 		.start_us = sl_wall_us() - duration_us,
 		.duration_us = duration_us,
+		.queue_us = x->queue_us,
 		.connect_us = x->connect_us,
 		.first_byte_us = x->first_byte_us,
 		.bytes_in = x->bytes_in,
@@ -45,6 +46,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.listener = sl_slice_str(c->listener->config->name),
 		.method = x->method,
 		.target = x->target,
+		.host = x->host,
 		.user = sl_slice_str(x->auth.user),
 		.engine = sl_slice_str(x->engine),
 		.reason = sl_slice_str(x->reason),

@@ -232,6 +232,7 @@ static void take(struct sl_conn *c, const struct sl_lease_done *done)
 	struct sl_exchange *x = c->x;
 
 	if (done->result != SL_LEASE_OK) {
+		sl_exchange_searched(x);
 		refuse(c, done->result);
 		return;
 	}
@@ -240,6 +241,7 @@ static void take(struct sl_conn *c, const struct sl_lease_done *done)
 		sl_exchange_connected(c, done->stream, done->events);
 		return;
 	}
+	sl_exchange_searched(x);
 	x->upstream = done->stream;
 	x->reused = true;
 	sl_count(c->worker->stats.upstream_reused_total, 1);

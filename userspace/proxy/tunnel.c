@@ -59,6 +59,8 @@ static void end_tunnel(struct sl_conn *c, const char *reason)
 	x->bytes_in = x->pair.from[SL_CLIENT].bytes;
 	x->bytes_out = x->pair.from[SL_UPSTREAM].bytes;
 	x->reason = reason;
+	if (x->pair.answered_us)
+		x->first_byte_us = x->pair.answered_us - x->tunnel_us;
 	sl_list_del(&x->flow);
 	sl_count(w->stats.tunnels_active, -1);
 	sl_histogram_add(&w->stats.tunnel_duration, sl_loop_now_us(w->loop) - x->tunnel_us);

@@ -72,6 +72,8 @@ static struct copy_engine *to_copy(struct sl_engine *e)
 
 static void account(struct copy_pair *c, enum sl_side from, size_t bytes)
 {
+	if (from == SL_UPSTREAM && !c->pair->from[from].bytes)
+		c->pair->answered_us = sl_loop_now_us(c->engine->base.options.loop);
 	c->pair->from[from].bytes += bytes;
 	c->engine->totals.bytes[from] += bytes;
 }

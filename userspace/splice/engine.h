@@ -63,6 +63,8 @@ struct sl_pair {
 	struct sl_pair_count from[2]; /* brought up to date by sl_engine_ops.count */
 	uint64_t
 		by_hand; /* the same: bytes that user space moved for an engine meant to do without */
+	/* When user space passed on the first byte from the upstream, by the loop's clock; 0: it did not. */
+	uint64_t answered_us;
 	bool input_ended[2]; /* set before join if that side's FIN was read already */
 	bool plain_io;	     /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
 	enum sl_pair_end end;

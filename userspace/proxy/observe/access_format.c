@@ -22,6 +22,7 @@ static const struct {
 	{offsetof(struct sl_access_record, listener), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, method), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, target), SL_ACCESS_TARGET_MAX, true},
+	{offsetof(struct sl_access_record, host), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, user), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, engine), SL_ACCESS_STRING_MAX, false},
 	{offsetof(struct sl_access_record, reason), SL_ACCESS_STRING_MAX, false},
@@ -31,11 +32,11 @@ static const struct {
 	{offsetof(struct sl_access_record, server), SL_ACCESS_STRING_MAX, false},
 };
 
-_Static_assert(sizeof(struct sl_access_record) + SL_ACCESS_TARGET_MAX + 9 * SL_ACCESS_STRING_MAX +
-			       10 * sizeof(CUT_MARK) <=
+_Static_assert(sizeof(struct sl_access_record) + SL_ACCESS_TARGET_MAX + 10 * SL_ACCESS_STRING_MAX +
+			       11 * sizeof(CUT_MARK) <=
 		       SL_ACCESS_PACKED_MAX,
 	       "a packed record must fit");
-_Static_assert(6 * (SL_ACCESS_TARGET_MAX + 9 * SL_ACCESS_STRING_MAX + 10 * sizeof(CUT_MARK)) +
+_Static_assert(6 * (SL_ACCESS_TARGET_MAX + 10 * SL_ACCESS_STRING_MAX + 11 * sizeof(CUT_MARK)) +
 			       1024 <=
 		       SL_ACCESS_LINE_MAX,
 	       "a line must fit, each byte escaped");
@@ -222,12 +223,14 @@ static void format_json(struct line *l, const struct sl_access_record *r)
 	json_string(l, "user", r->user);
 	json_string(l, "method", r->method);
 	json_string(l, "target", r->target);
+	json_string(l, "host", r->host);
 	if (r->http)
 		put_fmt(l, ",\"protocol\":\"HTTP/1.%u\"", r->minor);
 	json_number(l, "status", r->status);
 	json_number(l, "bytes_in", r->bytes_in);
 	json_number(l, "bytes_out", r->bytes_out);
 	json_number(l, "duration_us", r->duration_us);
+	json_number(l, "queue_us", r->queue_us);
 	json_number(l, "connect_us", r->connect_us);
 	json_number(l, "first_byte_us", r->first_byte_us);
 	json_addr(l, "upstream", &r->upstream);
@@ -288,6 +291,8 @@ static void clf_extra(struct line *l, const struct sl_access_record *r)
 		(unsigned long long)r->first_byte_us);
 	clf_quoted(l, r->group);
 	clf_quoted(l, r->server);
+	put_fmt(l, " %llu", (unsigned long long)r->queue_us);
+	clf_quoted(l, r->host);
 }
 
 static void format_clf(struct line *l, const struct sl_access_record *r)

@@ -25,6 +25,7 @@ struct sl_access_log;
 struct sl_access_record {
 	uint64_t start_us;	/* wall clock (CLOCK_REALTIME) of the head's first byte */
 	uint64_t duration_us;	/* until the last byte */
+	uint64_t queue_us;	/* waited for a connection of a full upstream */
 	uint64_t connect_us;	/* spent on the upstream connect; 0 when reused or none */
 	uint64_t first_byte_us; /* request sent to response head; 0 if there was none */
 	uint64_t bytes_in;	/* body or tunnel bytes from the client */
@@ -38,6 +39,7 @@ struct sl_access_record {
 	struct sl_slice listener; /* name */
 	struct sl_slice method;
 	struct sl_slice target; /* as received */
+	struct sl_slice host;	/* asked for, by name or address, without port; or empty */
 	struct sl_slice user;	/* authenticated, or empty */
 	struct sl_slice engine; /* tunnels: who carried it last; or empty */
 	struct sl_slice reason; /* why it ended: "done", "client-reset", "connect-refused", ... */

@@ -74,6 +74,7 @@
 	X(request_duration, "From the request head's first byte to the response's last") \
 	X(first_byte, "From the request sent to the response head")                      \
 	X(connect_duration, "Upstream connect, names included")                          \
+	X(queue_wait, "Wait for a connection of a full upstream")                        \
 	X(tunnel_duration, "Lifetime of tunnels")                                        \
 	X(splice_delay, "From a tunnel's request to its splice")                         \
 	X(spliced_duration, "Lifetime of spliced tunnels, from the splice on")

@@ -292,8 +292,16 @@ static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 
 /* --- waiting --- */
 
+uint64_t sl_lease_waited_us(const struct sl_lease *l)
+{
+	if (!l->waiting)
+		return l->waited_us;
+	return l->waited_us + sl_loop_now_us(l->options.worker->loop) - l->waits_since_us;
+}
+
 static void stop_waiting(struct sl_lease *l)
 {
+	l->waited_us = sl_lease_waited_us(l);
 	l->waiting = false;
 	sl_count(l->options.worker->stats.upstream_waiting, -1);
 	sl_loop_disarm(l->options.worker->loop, &l->patience);
@@ -345,6 +353,7 @@ static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret)
 		return true;
 	}
 	l->waiting = true;
+	l->waits_since_us = sl_loop_now_us(w->loop);
 	sl_count(w->stats.upstream_waits_total, 1);
 	sl_count(w->stats.upstream_waiting, 1);
 	sl_timer_init(&l->patience, out_of_patience);

@@ -62,6 +62,7 @@ struct sl_lease {
 	enum sl_lease_result failure; /* the latest */
 	struct sl_pooled connection;
 	bool waiting; /* in the upstream's queue, or woken */
+	uint64_t waits_since_us, waited_us;
 	struct sl_waiter waiter;
 	struct sl_timer patience;
 };
@@ -71,6 +72,9 @@ struct sl_lease {
 bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
 		    void (*on_done)(struct sl_lease *l, const struct sl_lease_done *done),
 		    struct sl_lease_done *ret);
+
+/* Time in the queue since sl_lease_start(), by the loop's clock; also when the lease is over. */
+uint64_t sl_lease_waited_us(const struct sl_lease *l);
 
 enum sl_outcome {
 	SL_OUTCOME_UNKNOWN,	 /* says nothing about the server: the client went away */
