@@ -120,6 +120,21 @@ static inline void fake_servers(void *owner,
 	each(arg, &s);
 }
 
+static inline void fake_listeners(void *owner,
+				  void (*each)(void *arg, const struct sl_listener_info *l),
+				  void *arg)
+{
+	struct sl_addr listen;
+	const struct sl_listener_info l = {.name = "egress",
+					   .mode = "forward",
+					   .listen = &listen,
+					   .connections = 3,
+					   .limit = 100};
+
+	sl_addr_parse(SL_SLICE("[::1]:3128"), &listen);
+	each(arg, &l);
+}
+
 static inline int fake_drain_server(void *owner, const char *upstream, const char *server,
 				    bool drained)
 {
@@ -142,6 +157,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.figures = sl_engine_figures, /* of an engine that was not opened */
 		.ready = fake_ready,
 		.servers = fake_servers,
+		.listeners = fake_listeners,
 		.drain_server = fake_drain_server,
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,

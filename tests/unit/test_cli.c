@@ -122,7 +122,8 @@ static void stats_show_rates_percentiles_memory_and_workers(void **state)
 	struct fake_control fake = {.ready = true};
 	struct sl_control_source source = fake_source(&fake);
 
-	expect_all(rendered(sl_render_stats, sl_admin_stats(&source)), lines, SL_ARRAY_SIZE(lines));
+	expect_all(rendered(sl_render_stats, sl_admin_stats(&source, false)), lines,
+		   SL_ARRAY_SIZE(lines));
 }
 
 static void an_empty_answer_is_shown_without_harm(void **state)

@@ -19,8 +19,7 @@ static unsigned bucket_of(uint64_t us)
 	return sl_min(index, (unsigned)SL_HISTOGRAM_BUCKETS - 1);
 }
 
-/* Largest value that falls into bucket i. */
-static uint64_t bucket_top(unsigned i)
+uint64_t sl_histogram_bucket_top(unsigned i)
 {
 	unsigned power;
 
@@ -66,16 +65,16 @@ uint64_t sl_histogram_percentile(const struct sl_histogram *h, double p)
 	for (unsigned i = 0; i < SL_HISTOGRAM_BUCKETS; i++) {
 		seen += h->bucket[i];
 		if (seen >= wanted)
-			return bucket_top(i);
+			return sl_histogram_bucket_top(i);
 	}
-	return bucket_top(SL_HISTOGRAM_BUCKETS - 1);
+	return sl_histogram_bucket_top(SL_HISTOGRAM_BUCKETS - 1);
 }
 
 uint64_t sl_histogram_count_upto(const struct sl_histogram *h, uint64_t us)
 {
 	uint64_t seen = 0;
 
-	for (unsigned i = 0; i < SL_HISTOGRAM_BUCKETS && bucket_top(i) <= us; i++)
+	for (unsigned i = 0; i < SL_HISTOGRAM_BUCKETS && sl_histogram_bucket_top(i) <= us; i++)
 		seen += h->bucket[i];
 	return seen;
 }

@@ -22,6 +22,8 @@ void sl_histogram_merge(struct sl_histogram *to, const struct sl_histogram *from
 /* Upper bound in us of the bucket that holds the p-th part (0 < p <= 1) of all samples; 0 with
  * no samples. */
 uint64_t sl_histogram_percentile(const struct sl_histogram *h, double p);
+/* Largest value in us that bucket i holds. */
+uint64_t sl_histogram_bucket_top(unsigned i);
 /* Number of samples not above us (buckets counted whole, so within the relative error). */
 uint64_t sl_histogram_count_upto(const struct sl_histogram *h, uint64_t us);
 

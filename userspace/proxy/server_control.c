@@ -147,6 +147,31 @@ static void read_servers(void *owner, void (*each)(void *arg, const struct sl_se
 	sl_upstreams_describe(s->shared.upstreams, sl_loop_now_ms(s->loop), each, arg);
 }
 
+static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_listener_info *l),
+			   void *arg)
+{
+	static const char *const modes[] = {
+		[SL_MODE_FORWARD] = "forward",
+		[SL_MODE_HTTP] = "http",
+		[SL_MODE_TCP] = "tcp",
+		[SL_MODE_SNI] = "sni",
+	};
+	struct sl_daemon *s = owner;
+
+	for (uint32_t i = 0; i < s->config->n_listeners; i++) {
+		const struct sl_listener_config *l = &s->config->listeners[i];
+		const struct sl_listener_info info = {
+			.name = l->name,
+			.mode = modes[l->mode],
+			.listen = &l->listen,
+			.connections = sl_limits_open(s->shared.limits, i),
+			.limit = l->connections,
+		};
+
+		each(arg, &info);
+	}
+}
+
 static int drain_server(void *owner, const char *upstream, const char *server, bool drained)
 {
 	struct sl_daemon *s = owner;
@@ -184,6 +209,7 @@ int sl_server_open_control(struct sl_daemon *s)
 		.drain = drain_asked,
 		.reopen_logs = reopen_logs,
 		.servers = read_servers,
+		.listeners = read_listeners,
 		.drain_server = drain_server,
 	};
 	int r = sl_control_open(s->loop, s->config->admin, &s->config->metrics, &source,

@@ -2,10 +2,12 @@
 #ifndef SLUICE_PROXY_SERVER_INFO_H
 #define SLUICE_PROXY_SERVER_INFO_H
 
-/* A server of an upstream as operators see it. */
+/* Servers of upstreams and listeners as operators see them. */
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/addr.h"
 
 struct sl_server_info {
 	const char *upstream, *server, *state; /* all texts: until the control thread's next turn */
@@ -15,6 +17,13 @@ struct sl_server_info {
 	uint32_t weight, leased, idle;
 	bool up, backup;
 	uint64_t requests, failures, ejections;
+};
+
+struct sl_listener_info {
+	const char *name, *mode; /* texts: as above */
+	const struct sl_addr *listen;
+	uint32_t connections; /* now */
+	uint32_t limit;	      /* 0: the global one alone */
 };
 
 #endif

@@ -198,3 +198,8 @@ void sl_limits_release(struct sl_limits *l, uint32_t listener, const struct sl_a
 	give(&l->listener[listener]);
 	give(&l->total);
 }
+
+uint32_t sl_limits_open(const struct sl_limits *l, uint32_t listener)
+{
+	return __atomic_load_n(&l->listener[listener], __ATOMIC_RELAXED);
+}

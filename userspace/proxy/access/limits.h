@@ -31,5 +31,7 @@ enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t listener,
 				      const struct sl_addr *source);
 /* Undoes an SL_LIMIT_OK of the same arguments. */
 void sl_limits_release(struct sl_limits *l, uint32_t listener, const struct sl_addr *source);
+/* Connections of a listener now. */
+uint32_t sl_limits_open(const struct sl_limits *l, uint32_t listener);
 
 #endif

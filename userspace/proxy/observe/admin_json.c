@@ -61,7 +61,25 @@ static json_t *gauges(const struct sl_stats *s)
 	return o;
 }
 
-static json_t *histogram(const struct sl_histogram *h)
+/* [[largest value, samples], ...] of buckets that hold any. */
+static json_t *filled_buckets(const struct sl_histogram *h)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < SL_HISTOGRAM_BUCKETS; i++) {
+		json_t *pair;
+
+		if (!h->bucket[i])
+			continue;
+		pair = json_array();
+		json_array_append_new(pair, number(sl_histogram_bucket_top(i)));
+		json_array_append_new(pair, number(h->bucket[i]));
+		json_array_append_new(list, pair);
+	}
+	return list;
+}
+
+static json_t *histogram(const struct sl_histogram *h, bool buckets)
 {
 	static const struct {
 		const char *key;
@@ -74,14 +92,16 @@ static json_t *histogram(const struct sl_histogram *h)
 	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
 		json_object_set_new(o, rows[i].key,
 				    number(sl_histogram_percentile(h, rows[i].part)));
+	if (buckets)
+		json_object_set_new(o, "buckets", filled_buckets(h));
 	return o;
 }
 
-static json_t *histograms(const struct sl_stats *s)
+static json_t *histograms(const struct sl_stats *s, bool buckets)
 {
 	json_t *o = json_object();
 
-#define X(name, help) json_object_set_new(o, #name, histogram(&s->name));
+#define X(name, help) json_object_set_new(o, #name, histogram(&s->name, buckets));
 	SL_HISTOGRAMS(X)
 #undef X
 	return o;
@@ -181,7 +201,7 @@ static json_t *process(void)
 			 number(p.max_fds));
 }
 
-json_t *sl_admin_stats(const struct sl_control_source *source)
+json_t *sl_admin_stats(const struct sl_control_source *source, bool buckets)
 {
 	_sl_free_ struct sl_stats *s = aligned_alloc(64, sizeof(*s));
 
@@ -192,9 +212,9 @@ json_t *sl_admin_stats(const struct sl_control_source *source)
 	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
 			 SLUICE_VERSION, "uptime_ms", number(source->uptime_ms(source->owner)),
 			 "ready", source->ready(source->owner), "counters", counters(s), "gauges",
-			 gauges(s), "histograms", histograms(s), "resolver", resolver(source),
-			 "engines", engines(source), "figures", figures(source), "workers",
-			 workers(source), "process", process());
+			 gauges(s), "histograms", histograms(s, buckets), "resolver",
+			 resolver(source), "engines", engines(source), "figures", figures(source),
+			 "workers", workers(source), "process", process());
 }
 
 static json_t *flow(const struct sl_flow_info *f)
@@ -263,5 +283,25 @@ json_t *sl_admin_servers(const struct sl_control_source *source)
 	json_t *list = json_array();
 
 	source->servers(source->owner, append_server, list);
+	return list;
+}
+
+static void append_listener(void *arg, const struct sl_listener_info *l)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "listener", text(l->name));
+	json_object_set_new(o, "mode", text(l->mode));
+	json_object_set_new(o, "listen", addr(l->listen));
+	json_object_set_new(o, "connections", number(l->connections));
+	json_object_set_new(o, "limit", number(l->limit));
+	json_array_append_new(arg, o);
+}
+
+json_t *sl_admin_listeners(const struct sl_control_source *source)
+{
+	json_t *list = json_array();
+
+	source->listeners(source->owner, append_listener, list);
 	return list;
 }

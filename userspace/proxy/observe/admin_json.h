@@ -10,7 +10,9 @@
 #include "proxy/observe/control.h"
 #include "proxy/observe/flow_list.h"
 
-json_t *sl_admin_stats(const struct sl_control_source *source);
+/* buckets: histograms with the samples of each bucket, too. */
+json_t *sl_admin_stats(const struct sl_control_source *source, bool buckets);
+json_t *sl_admin_listeners(const struct sl_control_source *source);
 json_t *sl_admin_servers(const struct sl_control_source *source);
 /* The pairs that the filter takes; NULL also when the source fails. */
 json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_flow_filter *filter);

@@ -67,7 +67,14 @@ static json_t *run_version(struct sl_control *c, json_t *request, struct problem
 
 static json_t *run_stats(struct sl_control *c, json_t *request, struct problem *p)
 {
-	return no_arguments(request, p) ? sl_admin_stats(&c->source) : NULL;
+	const char *command;
+	int buckets = 0;
+	json_error_t e;
+
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s?b}", "command", &command, "buckets",
+			   &buckets) < 0)
+		return fail(p, "%s", e.text);
+	return sl_admin_stats(&c->source, buckets);
 }
 
 static json_t *run_flows(struct sl_control *c, json_t *request, struct problem *p)
@@ -95,6 +102,11 @@ static json_t *run_drain(struct sl_control *c, json_t *request, struct problem *
 static json_t *run_servers(struct sl_control *c, json_t *request, struct problem *p)
 {
 	return no_arguments(request, p) ? sl_admin_servers(&c->source) : NULL;
+}
+
+static json_t *run_listeners(struct sl_control *c, json_t *request, struct problem *p)
+{
+	return no_arguments(request, p) ? sl_admin_listeners(&c->source) : NULL;
 }
 
 static json_t *set_server(struct sl_control *c, json_t *request, struct problem *p, bool drained)
@@ -157,6 +169,7 @@ static const struct {
 	{"reopen-logs", run_reopen_logs},
 	{"version", run_version},
 	{"servers", run_servers},
+	{"listeners", run_listeners},
 	{"drain-server", run_drain_server},
 	{"enable-server", run_enable_server},
 };

@@ -46,6 +46,9 @@ struct sl_control_source {
 	/* Calls each for every server of every upstream. */
 	void (*servers)(void *owner, void (*each)(void *arg, const struct sl_server_info *s),
 			void *arg);
+	/* Calls each for every listener. */
+	void (*listeners)(void *owner, void (*each)(void *arg, const struct sl_listener_info *l),
+			  void *arg);
 	/* Takes a server out of service, or puts it in again. -ENOENT: there is none of that name. */
 	int (*drain_server)(void *owner, const char *upstream, const char *server, bool drained);
 };
