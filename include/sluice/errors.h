@@ -14,8 +14,9 @@
 SL_INLINE struct sl_flow *sl_find_quoted(const struct sl_packet *p, const struct sl_icmp_error *e,
 					 const void *data, const void *end)
 {
-	const void *at = data + (p->l3_at & 31), *quoted = data + (e->quote_at & 127);
-	const struct sl_icmp_tcp *tcp = data + (e->tcp_at & 127);
+	const __u8 *start = data;
+	const void *at = start + (p->l3_at & 31), *quoted = start + (e->quote_at & 127);
+	const struct sl_icmp_tcp *tcp = (const void *)(start + (e->tcp_at & 127));
 	const struct ipv6hdr *ip6 = at, *quote6 = quoted;
 	const struct iphdr *ip4 = at, *quote4 = quoted;
 	union {

@@ -72,9 +72,9 @@ SL_INLINE int sl_is_spliced(const struct sl_flow_pair *pair)
 /* [data, end) is the frame that was parsed. NULL: not ours. */
 SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *data, const void *end)
 {
-	const struct iphdr *ip4 = data + (p->l3_at & 31);
+	const struct iphdr *ip4 = (const void *)((const __u8 *)data + (p->l3_at & 31));
 	const struct ipv6hdr *ip6 = (const void *)ip4;
-	const struct tcphdr *tcp = data + (p->l4_at & 127);
+	const struct tcphdr *tcp = (const void *)((const __u8 *)data + (p->l4_at & 127));
 	union {
 		struct sl_flow_key ip4;
 		struct sl_flow6_key ip6;

@@ -137,6 +137,17 @@ void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *
 		die("pairs");
 }
 
+int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow)
+{
+	return bpf_map_update_elem(h->pins.flows, key, flow, BPF_NOEXIST);
+}
+
+void harness_remove_flow(struct harness *h, const struct sl_flow_key *key)
+{
+	if (bpf_map_delete_elem(h->pins.flows, key))
+		die("flows");
+}
+
 uint64_t harness_count(struct harness *h, enum sl_reason reason)
 {
 	struct sl_counter c[SL_REASON_COUNT];
@@ -166,30 +177,7 @@ bool harness_event(struct harness *h, struct sl_event *ret)
 	return n > 0;
 }
 
-int harness_control(struct harness *h, enum sl_control_op op, uint32_t id,
-		    const struct sl_flow_pair *pair, uint8_t flags, struct sl_control *ret)
+int harness_call(struct harness *h, struct sl_control *c)
 {
-	struct sl_control c = {
-		.pair = id, .generation = pair->generation, .op = op, .flags = flags};
-
-	for (int i = 0; i < 2; i++) {
-		const struct sl_leg *l = &pair->leg[i];
-		struct sl_control_leg *to = &c.leg[i];
-
-		memcpy(to->peer, l->peer, 16);
-		memcpy(to->local, l->local, 16);
-		to->peer_port = l->peer_port;
-		to->local_port = l->local_port;
-		to->exp = l->exp;
-		to->wseq = l->wseq;
-		to->options = l->flags & 0xff00;
-		to->peer_wscale = l->peer_wscale;
-		to->local_wscale = l->local_wscale;
-		to->output = l->output;
-	}
-	if (sl_pins_control(&h->pins, &c))
-		die("control");
-	if (ret)
-		*ret = c;
-	return c.ret;
+	return sl_pins_control(&h->pins, c);
 }

@@ -2,7 +2,8 @@
 #ifndef SLUICE_TESTS_BPF_HARNESS_H
 #define SLUICE_TESTS_BPF_HARNESS_H
 
-/* The packet engine's programs in a folder of their own, run by BPF_PROG_TEST_RUN. */
+/* What the packet engine's tests run on: its programs in a folder of their own, by BPF_PROG_TEST_RUN
+ * (harness.c), or the steps of the lcore (tests/dpdk/harness.c), which has one hook under both numbers. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,7 +32,7 @@ extern const struct hook hooks[2]; /* tc, XDP */
 struct harness {
 	char folder[64];
 	struct sl_pins pins;
-	int program[2]; /* by hook */
+	int program[2]; /* by hook; -1: no program of the kernel */
 };
 
 /* 0; or -errno, with a reason on stdout, where BPF can't be used here. */
@@ -47,9 +48,14 @@ enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len
 struct sl_flow_pair harness_pair(struct harness *h, uint32_t id);
 /* Makes slot id hold this pair, with both flows. */
 void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair);
+/* Adds a flow that is not there yet; 0, or not if there is no room. */
+int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow);
+void harness_remove_flow(struct harness *h, const struct sl_flow_key *key);
 uint64_t harness_count(struct harness *h, enum sl_reason reason);
 /* Takes the next event out of the ring buffer; false: there is none. */
 bool harness_event(struct harness *h, struct sl_event *ret);
+/* Makes a control call; other than 0: it could not be made. */
+int harness_call(struct harness *h, struct sl_control *c);
 /* Control call for slot id with the addresses and numbers of `pair`; returns c.ret. */
 int harness_control(struct harness *h, enum sl_control_op op, uint32_t id,
 		    const struct sl_flow_pair *pair, uint8_t flags, struct sl_control *ret);

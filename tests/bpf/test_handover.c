@@ -10,9 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
-
 #include "harness.h"
 
 #define CLIENT 0
@@ -431,7 +428,7 @@ static void full_maps_refuse_and_leave_live_pairs_alone(void **state)
 	splice(0);
 	for (; n < 2 * HARNESS_SLOTS; n++) { /* other pairs' flows, until it is full */
 		key.dport = n + 1;
-		if (bpf_map_update_elem(h.pins.flows, &key, &flow, BPF_NOEXIST))
+		if (harness_put_flow(&h, &key, &flow))
 			break;
 		keys[n] = key;
 	}
@@ -443,14 +440,14 @@ static void full_maps_refuse_and_leave_live_pairs_alone(void **state)
 	assert_int_equal(harness_pair(&h, 5).state, SL_FLOW_FREE);
 	assert_int_equal(harness_control(&h, SL_CONTROL_WATCH, HARNESS_SLOTS, &other, 0, NULL),
 			 -ENOENT);
-	assert_int_equal(bpf_map_delete_elem(h.pins.flows, &keys[0]), 0);
+	harness_remove_flow(&h, &keys[0]);
 	/* Room for one flow of two: nothing may be left behind. */
 	assert_int_equal(harness_control(&h, SL_CONTROL_WATCH, 5, &other, 0, NULL), -ENOSPC);
-	assert_int_equal(bpf_map_update_elem(h.pins.flows, &keys[0], &flow, BPF_NOEXIST), 0);
+	assert_int_equal(harness_put_flow(&h, &keys[0], &flow), 0);
 	f = segment(CLIENT, FRAME_ACK, 10);
 	assert_sent(&f, CLIENT);
 	while (n--)
-		bpf_map_delete_elem(h.pins.flows, &keys[n]);
+		harness_remove_flow(&h, &keys[n]);
 }
 
 static void a_live_pair_keeps_its_addresses(void **state)

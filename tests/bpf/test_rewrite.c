@@ -173,6 +173,8 @@ static void packets_to_a_peer_follow_where_its_own_come_from(void **state)
  * packet afterwards. Linux 6.10 and newer can be asked for that. */
 static void a_sum_over_the_whole_packet_stays_right(void **state)
 {
+	if (h.program[0] < 0)
+		skip(); /* no program of the kernel */
 	static const struct frame_option odd = {.kind = 200, .len = 3};
 
 	for (int version = 4; version <= 6; version += 2) {

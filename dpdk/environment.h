@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SLUICE_DPDK_ENVIRONMENT_H
+#define SLUICE_DPDK_ENVIRONMENT_H
+
+/* What <sluice/steps.h> asks of its surroundings, made of tables in memory: the counterpart of
+ * bpf/environment.h. All of it is about one table at a time (here), which the functions of splice.c set
+ * where they are entered; a table belongs to one thread, so its locks are none. */
+
+#include <rte_hash.h>
+
+#include "base/loop.h"
+#include "dpdk/splice.h"
+
+#include <sluice/compiler.h>
+
+/* A flow lies where the hash has its key. */
+struct sl_dpdk_flows {
+	struct rte_hash *keys;
+	struct sl_flow *at;
+};
+
+struct sl_dpdk_splice {
+	struct sl_dpdk_splice_options options;
+	struct sl_dpdk_flows ip4, ip6;
+	struct sl_flow_pair *pairs;
+	struct sl_counter counter[SL_REASON_COUNT];
+};
+
+static _Thread_local struct sl_dpdk_splice *here;
+
+/* Nothing is sent by a connection of the stack once its pair is ACTIVE. */
+static const __u32 sl_ts_slack_ms = 0;
+
+#define sl_pair_lock(pair)   ((void)(pair))
+#define sl_pair_unlock(pair) ((void)(pair))
+
+SL_INLINE struct sl_flow_pair *sl_pair_at(const __u32 *id)
+{
+	return *id < here->options.pairs ? &here->pairs[*id] : NULL;
+}
+
+SL_INLINE struct sl_flow *sl_flow_find(const struct sl_dpdk_flows *f, const void *key)
+{
+	int at = rte_hash_lookup(f->keys, key);
+
+	return at < 0 ? NULL : &f->at[at];
+}
+
+SL_INLINE int sl_flow_put(struct sl_dpdk_flows *f, const void *key, const struct sl_flow *flow)
+{
+	int at = rte_hash_add_key(f->keys, key);
+
+	if (at < 0)
+		return at;
+	f->at[at] = *flow;
+	return 0;
+}
+
+#define sl_flow4_find(key)	sl_flow_find(&here->ip4, key)
+#define sl_flow6_find(key)	sl_flow_find(&here->ip6, key)
+#define sl_flow4_put(key, flow) sl_flow_put(&here->ip4, key, flow)
+#define sl_flow6_put(key, flow) sl_flow_put(&here->ip6, key, flow)
+#define sl_flow4_remove(key)	rte_hash_del_key(here->ip4.keys, key)
+#define sl_flow6_remove(key)	rte_hash_del_key(here->ip6.keys, key)
+
+SL_INLINE __u32 sl_now_ms(void)
+{
+	return (__u32)(sl_clock_us() / 1000);
+}
+
+/* One thread writes, others read. */
+SL_INLINE void sl_count_sent(enum sl_reason reason, __u32 bytes)
+{
+	struct sl_counter *c = &here->counter[reason];
+
+	__atomic_store_n(&c->packets, c->packets + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->bytes, c->bytes + bytes, __ATOMIC_RELAXED);
+}
+
+#define sl_count(reason, bytes) sl_count_sent(reason, bytes)
+
+SL_INLINE void sl_tell_event(__u32 pair, __u16 generation, enum sl_event_type type, __u8 leg)
+{
+	const struct sl_event e = {
+		.pair = pair, .generation = generation, .type = type, .leg = leg};
+
+	here->options.on_event(here->options.owner, &e);
+}
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The harness of tests/bpf on dpdk/splice.c: one table, and a port that keeps what is sent. */
+
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+
+#include "base/util.h"
+#include "dpdk/environment.h"
+#include "dpdk/lcore.h"
+
+#include <sluice/control.h>
+
+#define EVENTS 64
+#define FRAMES 64
+
+const struct hook hooks[2] = {{.name = "dpdk"}, {.name = "dpdk"}};
+
+static struct sl_dpdk_splice *table;
+static struct rte_mempool *pool;
+static struct rte_mbuf *sent;
+static struct sl_event events[EVENTS];
+static unsigned first_event, n_events;
+
+static void die(const char *what)
+{
+	printf("Bail out! %s\n", what);
+	exit(1);
+}
+
+/* --- the port --- */
+
+struct sl_port *sl_port_of(uint16_t id)
+{
+	return (struct sl_port *)pool; /* any but NULL */
+}
+
+void sl_port_send(struct sl_port *p, struct rte_mbuf **frames, unsigned n)
+{
+	if (n != 1 || sent)
+		die("more was sent than arrived");
+	sent = frames[0];
+}
+
+struct rte_mbuf *sl_port_frame(void)
+{
+	return rte_pktmbuf_alloc(pool);
+}
+
+/* --- the harness --- */
+
+static void note_event(void *owner, const struct sl_event *e)
+{
+	if (n_events == EVENTS)
+		die("too many events");
+	events[(first_event + n_events++) % EVENTS] = *e;
+}
+
+static int start_dpdk(void)
+{
+	static char *argv[] = {
+		"test",	       "--no-huge",	 "-m",		"64",	 "--no-pci",
+		"--no-shconf", "--no-telemetry", "--log-level", "error", "--iova-mode=va"};
+
+	if (rte_eal_init(SL_ARRAY_SIZE(argv), argv) < 0)
+		return -1;
+	pool = rte_pktmbuf_pool_create("frames", FRAMES, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
+				       SOCKET_ID_ANY);
+	return pool ? 0 : -1;
+}
+
+int harness_open(struct harness *h, uint32_t slots)
+{
+	const struct sl_dpdk_splice_options o = {.pairs = slots, .on_event = note_event};
+
+	h->program[0] = h->program[1] = -1;
+	if (start_dpdk() || sl_dpdk_splice_new(&o, &table))
+		die("DPDK does not start");
+	return 0;
+}
+
+void harness_close(struct harness *h)
+{
+	sl_dpdk_splice_free(table);
+	rte_mempool_free(pool);
+	rte_eal_cleanup();
+}
+
+static struct rte_mbuf *frame_of(const uint8_t *frame, size_t len)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	char *at = m ? rte_pktmbuf_append(m, (uint16_t)len) : NULL;
+
+	if (!at)
+		die("no room for a frame: are there leaks?");
+	memcpy(at, frame, len);
+	m->port = 0;
+	return m;
+}
+
+enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len)
+{
+	struct rte_mbuf *m = frame_of(frame, len), *left = NULL;
+	unsigned rest = sl_splice_burst(table, &m, 1, &left);
+	enum outcome outcome = sent ? SENT : rest ? PASSED : DROPPED;
+
+	if (outcome == DROPPED)
+		return outcome;
+	if ((sent && rest) || (sent ? sent : left)->pkt_len != len)
+		die("a frame was doubled or cut");
+	memcpy(frame, rte_pktmbuf_mtod(m, void *), len);
+	rte_pktmbuf_free(sent ? sent : left);
+	sent = NULL;
+	return outcome;
+}
+
+struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)
+{
+	return *sl_dpdk_splice_pair(table, id);
+}
+
+int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow)
+{
+	here = table;
+	return sl_flow4_put(key, flow);
+}
+
+void harness_remove_flow(struct harness *h, const struct sl_flow_key *key)
+{
+	here = table;
+	if (sl_flow4_remove(key) < 0)
+		die("no such flow");
+}
+
+void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair)
+{
+	struct sl_flow_pair *slot = sl_dpdk_splice_pair(table, id);
+
+	here = table;
+	*slot = *pair;
+	sl_pair_prepare(slot);
+	for (int i = 0; i < 2; i++) {
+		const struct sl_flow flow = {.pair = id, .generation = pair->generation, .leg = i};
+		const struct sl_leg *l = &pair->leg[i];
+		struct sl_leg_flow at;
+
+		sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
+		if (at.is_ip4 ? sl_flow4_put(&at.ip4, &flow) : sl_flow6_put(&at.ip6, &flow))
+			die("the table is full");
+	}
+}
+
+uint64_t harness_count(struct harness *h, enum sl_reason reason)
+{
+	struct sl_counter c[SL_REASON_COUNT] = {0};
+
+	sl_dpdk_splice_count(table, c);
+	return c[reason].packets;
+}
+
+bool harness_event(struct harness *h, struct sl_event *ret)
+{
+	*ret = (struct sl_event){0};
+	if (!n_events)
+		return false;
+	*ret = events[first_event];
+	first_event = (first_event + 1) % EVENTS;
+	n_events--;
+	return true;
+}
+
+int harness_call(struct harness *h, struct sl_control *c)
+{
+	sl_dpdk_splice_control(table, c);
+	return 0;
+}
