@@ -52,6 +52,38 @@ static inline int fake_worker_stats(void *owner, uint32_t i, struct sl_stats *re
 	return 0;
 }
 
+/* Three requests of one route and a tunnel of another. */
+static inline void fake_scopes(void *owner, struct sl_scopes *ret)
+{
+	struct sl_scope_event e = {.listener = "web",
+				   .host = "a.test",
+				   .path = "/\"x\\",
+				   .upstream = "app",
+				   .reason = "done",
+				   .status = 200,
+				   .us = {250, 100, SL_SCOPE_NO_TIME, SL_SCOPE_NO_TIME}};
+
+	sl_scopes_count(ret, &e);
+	sl_scopes_count(ret, &e);
+	e.status = 503;
+	e.reason = "queue-timeout";
+	e.us[SL_SCOPE_DURATION] = 251;
+	e.us[SL_SCOPE_QUEUE] = 4000000000;
+	sl_scopes_count(ret, &e);
+	e = (struct sl_scope_event){.listener = "egress",
+				    .engine = "copy",
+				    .reason = "client-reset",
+				    .status = 200,
+				    .us = {1000000, SL_SCOPE_NO_TIME, 99, SL_SCOPE_NO_TIME}};
+	sl_scopes_count(ret, &e);
+}
+
+static inline void fake_log(void *owner, uint64_t *ret_written, uint64_t *ret_failed)
+{
+	*ret_written = 44;
+	*ret_failed = 2;
+}
+
 static inline int fake_flows(void *owner, uint32_t max,
 			     void (*each)(void *arg, const struct sl_flow_info *f), void *arg)
 {
@@ -152,6 +184,8 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.resolver_stats = fake_resolver_stats,
 		.workers = fake_workers,
 		.worker_stats = fake_worker_stats,
+		.scopes = fake_scopes,
+		.log = fake_log,
 		.flows = fake_flows,
 		.engine = fake_engine,
 		.figures = sl_engine_figures, /* of an engine that was not opened */

@@ -321,6 +321,7 @@ int sl_loop_turn(struct sl_loop *l, int max_wait_ms)
 	l->stats.events += n > 0 ? (uint64_t)n : 0;
 	l->stats.busy_us += spent_us;
 	l->stats.longest_us = sl_max(l->stats.longest_us, spent_us);
+	sl_histogram_add(&l->stats.turn, spent_us);
 	return 0;
 }
 
@@ -339,4 +340,6 @@ void sl_loop_stats(const struct sl_loop *l, struct sl_loop_stats *ret)
 	ret->events = __atomic_load_n(&l->stats.events, __ATOMIC_RELAXED);
 	ret->busy_us = __atomic_load_n(&l->stats.busy_us, __ATOMIC_RELAXED);
 	ret->longest_us = __atomic_load_n(&l->stats.longest_us, __ATOMIC_RELAXED);
+	ret->turn = (struct sl_histogram){0};
+	sl_histogram_merge(&ret->turn, &l->stats.turn);
 }

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "base/list.h"
 #include "base/wheel.h"
 
@@ -73,8 +74,9 @@ void sl_loop_disarm(struct sl_loop *l, struct sl_timer *t);
 struct sl_loop_stats {
 	uint64_t turns;
 	uint64_t events;
-	uint64_t busy_us;    /* outside epoll_wait */
-	uint64_t longest_us; /* longest turn without the wait: the loop's lag */
+	uint64_t busy_us;	  /* outside epoll_wait */
+	uint64_t longest_us;	  /* longest turn without the wait: the loop's lag */
+	struct sl_histogram turn; /* of all turns, without the wait */
 };
 void sl_loop_stats(const struct sl_loop *l, struct sl_loop_stats *ret);
 

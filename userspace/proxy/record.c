@@ -60,6 +60,30 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		sl_count(w->stats.log_dropped_total, 1);
 }
 
+static void count_scopes(struct sl_exchange *x, uint64_t duration_us)
+{
+	struct sl_conn *c = x->conn;
+	const struct sl_route_config *route = x->route ? x->route : x->throttled;
+	struct sl_scope_event e = {
+		.listener = c->listener->config->name,
+		.host = route ? route->host : NULL,
+		.path = route ? route->path : NULL,
+		.upstream = x->lease.on_done && route ? route->upstream.name : NULL,
+		.engine = x->engine,
+		.reason = x->reason,
+		.status = x->status,
+		.us = {duration_us, SL_SCOPE_NO_TIME, SL_SCOPE_NO_TIME, SL_SCOPE_NO_TIME},
+	};
+
+	if (x->first_byte_us)
+		e.us[SL_SCOPE_FIRST_BYTE] = x->first_byte_us;
+	if (x->connect_us)
+		e.us[SL_SCOPE_CONNECT] = x->connect_us;
+	if (x->queue_us)
+		e.us[SL_SCOPE_QUEUE] = x->queue_us;
+	sl_scopes_count(&c->worker->scopes, &e);
+}
+
 void sl_exchange_record(struct sl_exchange *x)
 {
 	struct sl_worker *w = x->conn->worker;
@@ -68,5 +92,6 @@ void sl_exchange_record(struct sl_exchange *x)
 	count_class(&w->stats, x->status);
 	if (!x->engine)
 		sl_histogram_add(&w->stats.request_duration, duration_us);
+	count_scopes(x, duration_us);
 	push_record(x, duration_us);
 }

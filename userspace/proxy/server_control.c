@@ -134,6 +134,22 @@ static uint64_t uptime_ms(void *owner)
 	return sl_loop_now_ms(s->loop) - s->started_ms;
 }
 
+static void read_scopes(void *owner, struct sl_scopes *ret)
+{
+	struct sl_daemon *s = owner;
+
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		sl_scopes_merge(ret, &s->worker[i]->scopes);
+}
+
+static void read_log(void *owner, uint64_t *ret_written, uint64_t *ret_failed)
+{
+	struct sl_daemon *s = owner;
+
+	*ret_written = sl_access_log_written(s->shared.access_log);
+	*ret_failed = sl_access_log_failed(s->shared.access_log);
+}
+
 static void reopen_logs(void *owner)
 {
 	sl_server_reopen_logs(owner);
@@ -201,6 +217,8 @@ int sl_server_open_control(struct sl_daemon *s)
 		.resolver_stats = read_resolver_stats,
 		.workers = count_workers,
 		.worker_stats = read_worker_stats,
+		.scopes = read_scopes,
+		.log = read_log,
 		.flows = read_flows,
 		.engine = read_engine,
 		.figures = s->parts->figures,

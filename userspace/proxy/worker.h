@@ -21,6 +21,7 @@
 #include "proxy/upstream/pool.h"
 #include "proxy/names/resolve.h"
 #include "proxy/route.h"
+#include "proxy/observe/scopes.h"
 #include "proxy/observe/stats.h"
 #include "proxy/access/throttle.h"
 #include "proxy/upstream/upstream.h"
@@ -91,6 +92,7 @@ struct sl_worker {
 	struct sl_head head;		   /* scratch for the parser */
 	struct sl_head_limits head_limits; /* of requests and responses */
 	struct sl_stats stats;
+	struct sl_scopes scopes;
 };
 
 /* Creates everything but the thread. 0 or -errno; the failed address is logged. */

@@ -18,6 +18,7 @@
 #include "proxy/flows.h"
 #include "proxy/names/resolve.h"
 #include "proxy/server_info.h"
+#include "proxy/observe/scopes.h"
 #include "proxy/observe/stats.h"
 
 /* Called in the control thread; each may take milliseconds (workers are asked), not more. */
@@ -30,6 +31,10 @@ struct sl_control_source {
 	uint32_t (*workers)(void *owner);
 	int (*worker_stats)(void *owner, uint32_t i, struct sl_stats *ret_stats,
 			    struct sl_loop_stats *ret_loop);
+	/* Sums of all workers; *ret is zeroed. */
+	void (*scopes)(void *owner, struct sl_scopes *ret);
+	/* Lines that the access log has, and attempts to write that failed. */
+	void (*log)(void *owner, uint64_t *ret_written, uint64_t *ret_failed);
 	/* Calls each for every pair, at most max; returns how many there are, or -errno. */
 	int (*flows)(void *owner, uint32_t max,
 		     void (*each)(void *arg, const struct sl_flow_info *f), void *arg);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Prometheus text. Every family is written in one place with its HELP and TYPE; labels are worker,
- * engine and le only, so the number of series is known. The bounds of histograms fall inside buckets of
- * base/histogram.h: a sample within 1/16 above a bound's bucket counts as slower, never as faster. */
+/* Prometheus text. Every family is written in one place with its HELP and TYPE. Labels come from bounded
+ * sets (docs/metrics.md has the bounds), so the number of series is known. */
 
 #include "proxy/observe/metrics.h"
 
@@ -11,59 +10,20 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/observe/exposition.h"
 #include "proxy/observe/process.h"
 
 #define ENGINES_MAX 16
 
-static const struct {
-	const char *le;
-	uint64_t us;
-} bounds[] = {
-	{"0.0001", 100},      {"0.00025", 250}, {"0.0005", 500},    {"0.001", 1000},
-	{"0.0025", 2500},     {"0.005", 5000},	{"0.01", 10000},    {"0.025", 25000},
-	{"0.05", 50000},      {"0.1", 100000},	{"0.25", 250000},   {"0.5", 500000},
-	{"1", 1000000},	      {"2.5", 2500000}, {"5", 5000000},	    {"10", 10000000},
-	{"30", 30000000},     {"60", 60000000}, {"300", 300000000}, {"1800", 1800000000},
-	{"3600", 3600000000},
-};
-
-static void family(FILE *f, const char *name, const char *type, const char *help)
-{
-	fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void plain(FILE *f, const char *name, const char *type, const char *help, uint64_t value)
-{
-	family(f, name, type, help);
-	fprintf(f, "%s %" PRIu64 "\n", name, value);
-}
-
-/* Microseconds as seconds, exactly. */
-static void seconds(FILE *f, uint64_t us)
-{
-	fprintf(f, "%" PRIu64 ".%06" PRIu64 "\n", us / 1000000, us % 1000000);
-}
-
-static void histogram(FILE *f, const char *name, const char *help, const struct sl_histogram *h)
-{
-	family(f, name, "histogram", help);
-	for (size_t i = 0; i < SL_ARRAY_SIZE(bounds); i++)
-		fprintf(f, "%s_bucket{le=\"%s\"} %" PRIu64 "\n", name, bounds[i].le,
-			sl_histogram_count_upto(h, bounds[i].us));
-	fprintf(f, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum ", name, h->count, name);
-	seconds(f, h->sum_us);
-	fprintf(f, "%s_count %" PRIu64 "\n", name, h->count);
-}
-
 static void write_stats(FILE *f, const struct sl_stats *s)
 {
-#define X(name, help) plain(f, "sluice_" #name, "counter", help, s->name);
+#define X(name, help) sl_expo_plain(f, "sluice_" #name, "counter", help, s->name);
 	SL_COUNTERS(X)
 #undef X
-#define X(name, help) plain(f, "sluice_" #name, "gauge", help, s->name);
+#define X(name, help) sl_expo_plain(f, "sluice_" #name, "gauge", help, s->name);
 	SL_GAUGES(X)
 #undef X
-#define X(name, help) histogram(f, "sluice_" #name "_seconds", help, &s->name);
+#define X(name, help) sl_expo_histogram(f, "sluice_" #name "_seconds", help, &s->name);
 	SL_HISTOGRAMS(X)
 #undef X
 }
@@ -89,7 +49,7 @@ static void write_resolver(FILE *f, const struct sl_control_source *source)
 	_Static_assert(SL_ARRAY_SIZE(rows) == SL_ARRAY_SIZE(values), "one value a row");
 	source->resolver_stats(source->owner, &s);
 	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
-		plain(f, rows[i].name, "counter", rows[i].help, *values[i]);
+		sl_expo_plain(f, rows[i].name, "counter", rows[i].help, *values[i]);
 }
 
 /* --- engines --- */
@@ -171,8 +131,8 @@ static void write_engines(FILE *f, const struct sl_control_source *source)
 	uint32_t n = read_engines(source, engines);
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(engine_families); i++) {
-		family(f, engine_families[i].name, engine_families[i].type,
-		       engine_families[i].help);
+		sl_expo_family(f, engine_families[i].name, engine_families[i].type,
+			       engine_families[i].help);
 		for (uint32_t e = 0; e < n; e++)
 			fprintf(f, "%s{engine=\"%s\"} %" PRIu64 "\n", engine_families[i].name,
 				engines[e].name,
@@ -192,7 +152,7 @@ static void write_figure(void *arg, const struct sl_figure *figure)
 
 	snprintf(name, sizeof(name), "sluice_%s", figure->name);
 	if (!figures->name || strcmp(figures->name, figure->name))
-		family(figures->f, name, figure->type, figure->help);
+		sl_expo_family(figures->f, name, figure->type, figure->help);
 	figures->name = figure->name;
 	if (figure->label)
 		fprintf(figures->f, "%s{%s=\"%s\"} %" PRIu64 "\n", name, figure->label,
@@ -254,7 +214,7 @@ static int write_servers(FILE *f, const struct sl_control_source *source)
 		return -ENOMEM;
 	source->servers(source->owner, add_server, list);
 	for (size_t i = 0; i < SL_ARRAY_SIZE(families); i++) {
-		family(f, families[i].name, families[i].type, families[i].help);
+		sl_expo_family(f, families[i].name, families[i].type, families[i].help);
 		for (size_t k = 0; k < list->n; k++)
 			fprintf(f, "%s{upstream=\"%s\",server=\"%s\"} %" PRIu64 "\n",
 				families[i].name, list->server[k].upstream, list->server[k].server,
@@ -282,14 +242,15 @@ static const struct {
 
 static void write_worker_family(FILE *f, size_t i, const struct sl_loop_stats *loops, uint32_t n)
 {
-	family(f, worker_families[i].name, worker_families[i].type, worker_families[i].help);
+	sl_expo_family(f, worker_families[i].name, worker_families[i].type,
+		       worker_families[i].help);
 	for (uint32_t w = 0; w < n; w++) {
 		const char *field = (const char *)&loops[w] + worker_families[i].offset;
 		uint64_t value = *(const uint64_t *)field;
 
 		fprintf(f, "%s{worker=\"%" PRIu32 "\"} ", worker_families[i].name, w);
 		if (worker_families[i].is_us)
-			seconds(f, value);
+			sl_expo_seconds(f, value);
 		else
 			fprintf(f, "%" PRIu64 "\n", value);
 	}
@@ -308,7 +269,23 @@ static int write_workers(FILE *f, const struct sl_control_source *source)
 			memset(&loops[w], 0, sizeof(loops[w]));
 	for (size_t i = 0; i < SL_ARRAY_SIZE(worker_families); i++)
 		write_worker_family(f, i, loops, n);
+	for (uint32_t w = 1; w < n; w++)
+		sl_histogram_merge(&loops[0].turn, &loops[w].turn);
+	sl_expo_histogram(f, "sluice_worker_turn_seconds",
+			  "Turns of the workers' loops without the wait: how late an event may be",
+			  &loops[0].turn);
 	return 0;
+}
+
+static void write_log(FILE *f, const struct sl_control_source *source)
+{
+	uint64_t written = 0, failed = 0;
+
+	source->log(source->owner, &written, &failed);
+	sl_expo_plain(f, "sluice_log_records_total", "counter", "Records that the access log has",
+		      written);
+	sl_expo_plain(f, "sluice_log_failures_total", "counter",
+		      "Attempts to write or open the access log that failed", failed);
 }
 
 static void write_process(FILE *f, const struct sl_control_source *source)
@@ -316,19 +293,24 @@ static void write_process(FILE *f, const struct sl_control_source *source)
 	struct sl_process p;
 
 	sl_process_read(&p);
-	plain(f, "process_resident_memory_bytes", "gauge", "Resident memory of the process",
-	      p.resident_bytes);
-	family(f, "process_cpu_seconds_total", "counter", "CPU time of all threads");
+	sl_expo_plain(f, "process_resident_memory_bytes", "gauge", "Resident memory of the process",
+		      p.resident_bytes);
+	sl_expo_plain(f, "process_virtual_memory_bytes", "gauge", "Virtual memory of the process",
+		      p.virtual_bytes);
+	sl_expo_family(f, "process_start_time_seconds", "gauge", "Start of the process, Unix time");
+	fprintf(f, "process_start_time_seconds ");
+	sl_expo_seconds(f, p.start_us);
+	sl_expo_family(f, "process_cpu_seconds_total", "counter", "CPU time of all threads");
 	fprintf(f, "process_cpu_seconds_total ");
-	seconds(f, p.cpu_us);
-	plain(f, "process_open_fds", "gauge", "Open file descriptors", p.open_fds);
-	plain(f, "process_max_fds", "gauge", "Limit of open file descriptors", p.max_fds);
-	family(f, "sluice_uptime_seconds", "gauge", "Time since sluice started");
+	sl_expo_seconds(f, p.cpu_us);
+	sl_expo_plain(f, "process_open_fds", "gauge", "Open file descriptors", p.open_fds);
+	sl_expo_plain(f, "process_max_fds", "gauge", "Limit of open file descriptors", p.max_fds);
+	sl_expo_family(f, "sluice_uptime_seconds", "gauge", "Time since sluice started");
 	fprintf(f, "sluice_uptime_seconds ");
-	seconds(f, source->uptime_ms(source->owner) * 1000);
-	plain(f, "sluice_ready", "gauge", "1 while sluice accepts and does not drain",
-	      source->ready(source->owner));
-	family(f, "sluice_build_info", "gauge", "Always 1; the label says the version");
+	sl_expo_seconds(f, source->uptime_ms(source->owner) * 1000);
+	sl_expo_plain(f, "sluice_ready", "gauge", "1 while sluice accepts and does not drain",
+		      source->ready(source->owner));
+	sl_expo_family(f, "sluice_build_info", "gauge", "Always 1; the label says the version");
 	fprintf(f, "sluice_build_info{version=\"%s\"} 1\n", SLUICE_VERSION);
 }
 
@@ -353,7 +335,10 @@ int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *
 	write_figures(f, source);
 	r = write_servers(f, source);
 	if (!r)
+		r = sl_expo_scopes(f, source);
+	if (!r)
 		r = write_workers(f, source);
+	write_log(f, source);
 	write_process(f, source);
 	if (ferror(f))
 		r = -ENOMEM;

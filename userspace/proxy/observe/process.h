@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 struct sl_process {
-	uint64_t resident_bytes;
-	uint64_t cpu_us; /* user and system, all threads */
+	uint64_t resident_bytes, virtual_bytes;
+	uint64_t start_us; /* wall clock */
+	uint64_t cpu_us;   /* user and system, all threads */
 	uint64_t open_fds;
 	uint64_t max_fds; /* soft limit */
 };

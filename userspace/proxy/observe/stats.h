@@ -4,7 +4,7 @@
 
 /* What a worker counts. One struct per worker, written by it alone, read by the control thread with
  * relaxed loads and summed there. Counters only grow; gauges go both ways. Metric names are
- * sluice_<name>; docs/operations.md has the table. */
+ * sluice_<name>; docs/metrics.md has the table. */
 
 #include <stdint.h>
 
