@@ -26,7 +26,8 @@ import packet  # noqa: E402
 import report  # noqa: E402
 from contenders import Unavailable, make  # noqa: E402
 from field import LoadFailed  # noqa: E402
-from suites import SUITES, Effort  # noqa: E402
+from section import Effort  # noqa: E402
+from suites import SUITES  # noqa: E402
 
 PROBLEMS = (LoadFailed, AssertionError, OSError, ValueError, subprocess.SubprocessError)
 PACKET = "Packets"

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Connections of the load generator, as state machines on one epoll a thread. Messages are small enough
  * that a write takes all of them; one that doesn't is an error, and so is whatever a connection
- * meets that it didn't expect. Closed loop: a connection waits for its answer before it goes on, so
- * latencies are those at the rate that came about. Bytes of bulk are dropped in the kernel. */
+ * meets that it didn't expect. Bytes of bulk are dropped in the kernel.
+ *
+ * Closed loop: a connection waits for its answer before it goes on, so latencies are those at the rate
+ * that came about. With a rate, requests have times at which they are due, and latency counts from
+ * there, whether a connection was free or not: one slow answer is seen by all whom it delays. */
 
 #include "client.h"
 
@@ -13,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -20,6 +24,7 @@
 #define TICK_MS	   10
 #define RETRY_NS   10000000 /* after a refusal */
 #define ERRORS_MAX 10000    /* a driver that only fails stops */
+#define LOGIN_MARK "########"
 
 enum step {
 	CLOSED,
@@ -27,6 +32,7 @@ enum step {
 	ASKING,	 /* CONNECT is sent */
 	PINGING, /* `p` is sent */
 	READY,	 /* waits for PHASE_LOAD */
+	WAITING, /* driver.idle */
 	EXCHANGING,
 };
 
@@ -34,7 +40,9 @@ struct conn {
 	int fd;
 	enum step step;
 	size_t got, want; /* of an answer; want 0: its head isn't complete */
+	bool last;	  /* the answer said that the connection ends with it */
 	uint64_t begun, retry;
+	struct conn *next; /* driver.idle */
 	char head[512];
 };
 
@@ -73,6 +81,7 @@ static void open_connection(struct driver *d, struct conn *c)
 	int one = 1;
 
 	c->got = c->want = 0;
+	c->last = false;
 	c->begun = now_ns();
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->fd < 0)
@@ -92,17 +101,75 @@ static void say(struct driver *d, struct conn *c, const char *bytes, size_t n)
 		failed(d, c, "send");
 }
 
+/* 6 printable bytes as base64. */
+static void encode(const char *bytes, char *ret)
+{
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (int i = 0; i < 8; i++) {
+		const char *at = bytes + i / 4 * 3;
+		unsigned group = (unsigned)(at[0] << 16 | at[1] << 8 | at[2]);
+
+		ret[i] = letters[group >> (18 - 6 * (i % 4)) & 63];
+	}
+}
+
+/* The request with a password that nobody has tried before. */
+static void ask_with_login(struct driver *d, struct conn *c)
+{
+	static _Atomic unsigned logins;
+	char text[sizeof(d->plan->request)], password[8], coded[8];
+
+	snprintf(password, sizeof(password), "%06x",
+		 (atomic_fetch_add(&logins, 1) + (unsigned)getpid() * 7919) & 0xffffff);
+	encode(password, coded);
+	strcpy(text, d->plan->request);
+	for (char *at = text; (at = strstr(at, LOGIN_MARK)); at += sizeof(coded))
+		memcpy(at, coded, sizeof(coded));
+	say(d, c, text, strlen(text));
+}
+
 static void exchange(struct driver *d, struct conn *c)
 {
 	struct plan *p = d->plan;
 
 	c->step = EXCHANGING;
-	if (p->load != LOAD_TUNNELS && !p->once)
+	if (p->load != LOAD_TUNNELS && !p->once && !p->rate)
 		c->begun = now_ns();
+	if (p->login)
+		return ask_with_login(d, c);
 	if (p->load == LOAD_HTTP || p->http)
 		return say(d, c, p->request, strlen(p->request));
 	say(d, c, d->piece, p->size);
 	c->want = p->size;
+}
+
+/* With a rate: c takes one of the next requests. */
+static void wait_for_request(struct driver *d, struct conn *c)
+{
+	c->step = WAITING;
+	c->next = d->idle;
+	d->idle = c;
+}
+
+/* Begins what is due, as far as connections are free. */
+static void begin_due(struct driver *d)
+{
+	uint64_t now = now_ns();
+
+	if (phase_of(d) == PHASE_OPEN) {
+		d->due = now + d->period;
+		return;
+	}
+	while (d->due <= now && d->idle) {
+		struct conn *c = d->idle;
+
+		d->idle = c->next;
+		c->begun = d->due;
+		d->due += d->period;
+		exchange(d, c);
+	}
 }
 
 /* The load begins on a connection that has been open for a while. */
@@ -118,7 +185,7 @@ static void start_load(struct driver *d, struct conn *c)
 			exchange(d, c);
 		return;
 	case LOAD_HTTP:
-		return exchange(d, c);
+		return d->plan->rate ? wait_for_request(d, c) : exchange(d, c);
 	case LOAD_TUNNELS:
 	case LOAD_HOLD:
 		return;
@@ -145,10 +212,18 @@ static void begin(struct driver *d, struct conn *c)
 		c->want = p->size;
 		return;
 	}
-	if (p->load == LOAD_HOLD && p->http)
-		return exchange(d, c);
+	if (p->load == LOAD_HOLD && p->http) {
+		exchange(d, c);
+		if (p->stall && c->step == EXCHANGING) {
+			watch(d, c, EPOLL_CTL_MOD, 0);
+			is_ready(d, c);
+		}
+		return;
+	}
+	if (p->load == LOAD_HTTP && phase_of(d) == PHASE_OPEN)
+		return is_ready(d, c);
 	if (p->load == LOAD_HTTP)
-		return phase_of(d) == PHASE_OPEN ? is_ready(d, c) : exchange(d, c);
+		return p->rate ? wait_for_request(d, c) : exchange(d, c);
 	c->step = PINGING;
 	say(d, c, "p", 1);
 }
@@ -218,11 +293,18 @@ static void complete(struct driver *d, struct conn *c)
 	}
 	if (d->plan->load == LOAD_HOLD)
 		return is_ready(d, c);
-	if (d->plan->load != LOAD_TUNNELS && !d->plan->once)
-		return exchange(d, c);
+	if (d->plan->load != LOAD_TUNNELS && !d->plan->once && !c->last)
+		return d->plan->rate ? wait_for_request(d, c) : exchange(d, c);
 	hang_up(c);
 	if (phase_of(d) < PHASE_END)
 		open_connection(d, c);
+}
+
+/* A wrong password is answered, too: by 401, or by a proxy's 407. */
+static bool is_answer(const struct plan *p, const char *status)
+{
+	return p->login ? !strncmp(status, "401", 3) || !strncmp(status, "407", 3)
+			: !strncmp(status, "200", 3);
 }
 
 static void read_response_head(struct driver *d, struct conn *c)
@@ -231,11 +313,12 @@ static void read_response_head(struct driver *d, struct conn *c)
 
 	if (!mark)
 		return;
-	if (strncmp(c->head + 9, "200", 3))
+	if (!is_answer(d->plan, c->head + 9))
 		return refused(d, c);
 	length = strcasestr(c->head, "\r\nContent-Length:");
 	if (!length || length > mark)
 		return failed(d, c, "no length");
+	c->last = strcasestr(c->head, "\r\nConnection: close");
 	c->want = (size_t)(mark + 4 - c->head) + strtoul(length + 17, NULL, 10);
 	if (c->got >= c->want)
 		complete(d, c);
@@ -269,6 +352,17 @@ static void read_pong(struct driver *d, struct conn *c)
 	is_ready(d, c);
 }
 
+static void drop_waiting(struct driver *d, struct conn *c)
+{
+	struct conn **at = &d->idle;
+
+	while (*at && *at != c)
+		at = &(*at)->next;
+	if (*at)
+		*at = c->next;
+	hang_up(c);
+}
+
 static void handle(struct driver *d, struct conn *c)
 {
 	switch (c->step) {
@@ -283,6 +377,8 @@ static void handle(struct driver *d, struct conn *c)
 	case READY: /* a proxy that is full may say so before it is asked */
 		return d->plan->load == LOAD_HTTP ? refused(d, c)
 						  : failed(d, c, "something unasked");
+	case WAITING: /* the proxy ends a connection that has no request: its good right */
+		return drop_waiting(d, c);
 	case CLOSED:
 		return;
 	}
@@ -303,6 +399,16 @@ static void look_after(struct driver *d)
 	}
 }
 
+/* Until when there is nothing to do but to wait for events. */
+static struct timespec patience(const struct driver *d)
+{
+	uint64_t now = now_ns(), ns = TICK_MS * 1000000ull;
+
+	if (d->plan->rate && d->idle)
+		ns = d->due <= now ? 0 : sl_min(d->due - now, ns);
+	return (struct timespec){.tv_nsec = (long)ns};
+}
+
 int driver_init(struct driver *d)
 {
 	d->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -311,6 +417,8 @@ int driver_init(struct driver *d)
 	if (d->epoll < 0 || !d->conn || !d->piece)
 		return -ENOMEM;
 	memset(d->piece, 'x', PIECE);
+	if (d->plan->rate > 0)
+		d->period = (uint64_t)(1e9 * d->plan->threads / d->plan->rate);
 	return 0;
 }
 
@@ -321,14 +429,19 @@ void *drive(void *driver)
 	uint64_t next = 0;
 
 	while (phase_of(d) != PHASE_END) {
-		int n = epoll_wait(d->epoll, event, EVENTS, TICK_MS);
+		struct timespec wait = patience(d);
+		int n = epoll_pwait2(d->epoll, event, EVENTS, &wait, NULL);
 
 		for (int i = 0; i < n; i++)
 			handle(d, event[i].data.ptr);
+		if (d->plan->rate)
+			begin_due(d);
 		if (now_ns() >= next) {
 			look_after(d);
 			next = now_ns() + TICK_MS * 1000000ull;
 		}
 	}
+	if (d->plan->rate && now_ns() > d->due)
+		d->overdue = (now_ns() - d->due) / d->period;
 	return NULL;
 }

@@ -35,7 +35,11 @@ struct plan {
 	char request[512];	    /* LOAD_HTTP, and LOAD_HOLD with `http` */
 	bool http;		    /* LOAD_HOLD: idle after a request, not in a tunnel */
 	bool once;		    /* LOAD_HTTP: each request has a connection of its own */
-	size_t size;		    /* of a message, bytes */
+	bool stall;		    /* LOAD_HOLD with `http`: the answer is never read */
+	bool login;  /* LOAD_HTTP: each request has a password of its own, a wrong one */
+	double rate; /* LOAD_HTTP: requests begin when they are due, so many a second;
+				     * 0: a connection asks again when it was answered */
+	size_t size; /* of a message, bytes */
 	int connections;
 	int threads;
 	int patience_ms; /* until all are open */
@@ -52,10 +56,13 @@ struct driver {
 	int connections;
 	char *piece; /* of PIECE bytes */
 	_Atomic int ready;
+	uint64_t due, period; /* with a rate: when the next request should begin; between two, ns */
+	struct conn *idle;    /* with a rate: those that wait for one */
 	/* Counted in PHASE_COUNT; read by others when the thread has ended. */
 	_Atomic uint64_t bytes;
 	uint64_t done, refused, errors;
-	char error[96]; /* the first one */
+	uint64_t overdue; /* requests that were due when it ended, and had not begun */
+	char error[96];	  /* the first one */
 	struct latency latency;
 };
 #define PIECE (256 << 10)

@@ -6,6 +6,7 @@ its note says otherwise."""
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,10 @@ class Contender:
             self.field.close()
             raise
 
+    def threads(self):
+        """How many workers it has: as many as the machine has cores, if the suite asks for no other."""
+        return self.options.get("workers", self.field.threads)
+
     def start(self):
         pass
 
@@ -78,6 +83,9 @@ class Contender:
         children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children").read_text().split()
         return [self.main.pid, *map(int, children)]
 
+    def descriptors(self):
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.pids())
+
     def tunnel(self):
         """Options of the load generator for a way to the origin."""
         return (self.to, *(("--ask", ORIGIN) if self.connects else ()))
@@ -87,6 +95,10 @@ class Contender:
 
     def check(self, tunnels, patience_s=0):
         """After a run with so many tunnels that rested: was it what it was meant to be?"""
+
+    def reload(self):
+        """Its configuration is read again; what is served goes on."""
+        self.main.send_signal(signal.SIGHUP)
 
     def end(self):
         self.field.close()
@@ -111,7 +123,7 @@ class SluiceRuns(Contender):
         splice = {"engine": self.engine}
         if self.engine in ("auto", "packet"):
             splice |= {"hook": self.hook, "mss": MSS, "ports": SPLICE_PORTS}
-        config = {"workers": self.field.threads, "splice": splice, **self.options.get("sluice", {})}
+        config = {"workers": self.threads(), "splice": splice, **self.options.get("sluice", {})}
         self.sluice = Sluice(self.field.net, config, release=True, bpffs=self.field.bpffs,
                              start=False)
         del self.sluice.config["access_log"]
@@ -147,16 +159,18 @@ class SluiceRuns(Contender):
 class Haproxy(Contender):
     """mode tcp, splicing in the kernel; or mode http."""
 
-    def __init__(self, name, mode, note):
+    more = ""  # of its configuration
+
+    def __init__(self, name, mode, note, master=False):
         super().__init__(name)
-        self.mode, self.note = mode, note
+        self.mode, self.note, self.master = mode, note, master
 
     def start(self):
         options = {"tcp": "option splice-auto",
                    "http": "option http-keep-alive\n  http-reuse always"}[self.mode]
         limit = self.options.get("limit", 7000)
         config = self.write("haproxy.cfg", f"""global
-  nbthread {self.field.threads}
+  nbthread {self.threads()}
   maxconn {limit}
 defaults
   timeout connect 5s
@@ -169,12 +183,18 @@ listen bench
   bind {HERE} backlog 16384
   {options}
   server origin {ORIGIN}
+{self.more}
 """)
-        self.run("haproxy", "-db", "-f", config)
+        self.run("haproxy", *(["-W"] if self.master else []), "-db", "-f", config)
+
+    def reload(self):
+        self.main.send_signal(signal.SIGUSR2)
 
 
 class NginxRuns(Contender):
     """As a stream proxy, or as a reverse proxy with kept upstream connections."""
+
+    more = ""  # servers in its http block
 
     def __init__(self, name, mode, note):
         super().__init__(name)
@@ -190,14 +210,15 @@ class NginxRuns(Contender):
                       "tcp_nodelay on; proxy_pass origin; } }",
             "http": f"http {{ access_log off; {upstream % 'keepalive 1024;'} keepalive_requests "
                     f"100000000; server {{ listen {HERE} backlog=16384; location / {{ proxy_pass "
-                    "http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; } } }",
+                    "http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; } } "
+                    f"{self.more} }}",
         }
         head = f"load_module {module};\n" if self.mode == "stream" else ""
         config = self.write("nginx.conf", f"""{head}user root;
 daemon off;
 pid {self.where}/pid;
 error_log {self.where}/log warn;
-worker_processes {self.field.threads};
+worker_processes {self.threads()};
 worker_rlimit_nofile 20000;
 events {{ worker_connections 16384; }}
 {blocks[self.mode]}
@@ -278,6 +299,8 @@ PEERS = {
     "squid": ("squid", Squid),
     "tinyproxy": ("tinyproxy", Tinyproxy),
     "haproxy-http": ("haproxy", lambda name: Haproxy(name, "http", "reverse proxy, mode http")),
+    "haproxy-master": ("haproxy", lambda name: Haproxy(name, "http", "mode http, master and worker",
+                                                       master=True)),
     "nginx-http": ("nginx", lambda name: NginxRuns(name, "http", "reverse proxy")),
 }
 

@@ -30,23 +30,23 @@ struct arguments {
 static const char usage[] =
 	"usage: load bulk|rtt|tunnels|http|hold --to ADDRESS:PORT [--ask HOST:PORT] [--url URL]\n"
 	"            [--connections N] [--threads N] [--size N] [--seconds S] [--settle MS]\n"
-	"            [--warm MS] [--patience MS] [--pid PID ...] [--once]\n"
+	"            [--warm MS] [--patience MS] [--pid PID ...] [--once] [--stall] [--login]\n"
+	"            [--rate N]\n"
 	"  --once: each request of http has a connection of its own, and says that it will be the "
-	"last\n";
+	"last\n"
+	"  --rate: requests of http begin when they are due, N a second; latency counts from then\n"
+	"  --login: each request of http tries a password, a wrong one\n"
+	"  --stall: hold asks for --url and reads nothing\n";
 
-static const struct option options[] = {{"to", required_argument, NULL, 't'},
-					{"ask", required_argument, NULL, 'a'},
-					{"url", required_argument, NULL, 'u'},
-					{"connections", required_argument, NULL, 'c'},
-					{"threads", required_argument, NULL, 'n'},
-					{"size", required_argument, NULL, 's'},
-					{"seconds", required_argument, NULL, 'S'},
-					{"settle", required_argument, NULL, 'w'},
-					{"warm", required_argument, NULL, 'W'},
-					{"pid", required_argument, NULL, 'p'},
-					{"patience", required_argument, NULL, 'P'},
-					{"once", no_argument, NULL, 'o'},
-					{0}};
+static const struct option options[] = {
+	{"to", required_argument, NULL, 't'},	    {"ask", required_argument, NULL, 'a'},
+	{"url", required_argument, NULL, 'u'},	    {"connections", required_argument, NULL, 'c'},
+	{"threads", required_argument, NULL, 'n'},  {"size", required_argument, NULL, 's'},
+	{"seconds", required_argument, NULL, 'S'},  {"settle", required_argument, NULL, 'w'},
+	{"warm", required_argument, NULL, 'W'},	    {"pid", required_argument, NULL, 'p'},
+	{"patience", required_argument, NULL, 'P'}, {"once", no_argument, NULL, 'o'},
+	{"stall", no_argument, NULL, 'l'},	    {"login", no_argument, NULL, 'L'},
+	{"rate", required_argument, NULL, 'r'},	    {0}};
 
 static bool parse_address(const char *text, struct sockaddr_in *ret)
 {
@@ -81,11 +81,14 @@ static void host_of(const char *url, char host[128])
 
 static void write_request(struct plan *p, const char *url)
 {
+	/* base64 of `bench:` and, where the client puts letters, of a password. */
+	static const char login[] = "Authorization: Basic YmVuY2g6########\r\n"
+				    "Proxy-Authorization: Basic YmVuY2g6########\r\n";
 	char host[128];
 
 	host_of(url, host);
-	snprintf(p->request, sizeof(p->request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", url, host,
-		 p->once ? "Connection: close\r\n" : "");
+	snprintf(p->request, sizeof(p->request), "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n", url,
+		 host, p->once ? "Connection: close\r\n" : "", p->login ? login : "");
 }
 
 static bool take_option(int option, struct plan *p, struct arguments *a)
@@ -94,6 +97,15 @@ static bool take_option(int option, struct plan *p, struct arguments *a)
 	case 'o':
 		p->once = true;
 		return true;
+	case 'l':
+		p->stall = true;
+		return true;
+	case 'L':
+		p->login = true;
+		return true;
+	case 'r':
+		p->rate = atof(optarg);
+		return p->rate > 0 && p->rate <= 1e7;
 	case 't':
 		return parse_address(optarg, &p->connect);
 	case 'a':
@@ -147,7 +159,7 @@ static bool parse(int argc, char **argv, struct plan *p, struct arguments *a)
 	if (a->url)
 		write_request(p, a->url);
 	p->threads = sl_min(p->threads, p->connections);
-	return p->connect.sin_family && (p->load != LOAD_HTTP || p->http);
+	return p->connect.sin_family && (p->load != LOAD_HTTP || p->http) && !(p->rate && p->once);
 }
 
 static void start(struct driver *d, struct plan *p)
@@ -185,19 +197,21 @@ static void report(struct driver *d, struct plan *p, const struct arguments *a, 
 		sum->bytes += d[i].bytes;
 		sum->done += d[i].done;
 		sum->refused += d[i].refused;
+		sum->overdue += d[i].overdue;
 		if (!sum->errors && d[i].errors)
 			memcpy(sum->error, d[i].error, sizeof(sum->error));
 		sum->errors += d[i].errors;
 		latency_merge(&sum->latency, &d[i].latency);
 	}
 	printf("{\"seconds\": %.4f, \"bytes\": %llu, \"done\": %llu, \"refused\": %llu, "
-	       "\"errors\": %llu, \"error\": \"%s\", \"p50_us\": %.2f, \"p99_us\": %.2f, "
+	       "\"errors\": %llu, \"overdue\": %llu, \"error\": \"%s\", \"p50_us\": %.2f, "
+	       "\"p99_us\": %.2f, "
 	       "\"p999_us\": %.2f, \"busy_s\": %.3f, \"stolen_s\": %.3f, \"process_s\": [",
 	       seconds, (unsigned long long)sum->bytes, (unsigned long long)sum->done,
-	       (unsigned long long)sum->refused, (unsigned long long)sum->errors, sum->error,
-	       latency_percentile(&sum->latency, 0.5), latency_percentile(&sum->latency, 0.99),
-	       latency_percentile(&sum->latency, 0.999), after->busy - before->busy,
-	       after->stolen - before->stolen);
+	       (unsigned long long)sum->refused, (unsigned long long)sum->errors,
+	       (unsigned long long)sum->overdue, sum->error, latency_percentile(&sum->latency, 0.5),
+	       latency_percentile(&sum->latency, 0.99), latency_percentile(&sum->latency, 0.999),
+	       after->busy - before->busy, after->stolen - before->stolen);
 	for (int i = 0; i < a->n_pids; i++)
 		printf("%s%.3f", i ? ", " : "", after->process[i] - before->process[i]);
 	printf("]}\n");

@@ -1,59 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The suites. Each is a list of sections; a section is one table and one picture: contenders, a way to
-measure one of them once, and the columns that come out.
+"""The suites by name, and those of tunnels, kept connections, system calls and memory."""
 
-A column is (key, title, unit, better): better is "more" or "less". The first one is drawn."""
-
-import json
-import re
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import calls
-from contenders import DIRECT, PEERS, SLUICE, make
+import check
+import many
+import work
+from contenders import DIRECT, PEERS, SLUICE
 from field import LoadFailed
-
-
-@dataclass
-class Effort:
-    """How long a run takes: rounds, counted seconds of a measurement, and what goes before."""
-    rounds: int = 5
-    seconds: float = 4
-    warm_ms: int = 500
-    settle_ms: int = 400
-    quick: bool = False
-
-
-@dataclass
-class Section:
-    title: str
-    note: str
-    contenders: list
-    columns: list
-    measure: object  # (contender, effort) -> {column: value}
-    prepare: object = None  # (contender): before each measurement
-    options: dict = field(default_factory=dict)
-    ratio: bool = True  # a column that compares the first one with the first row
-
-
-def timing(effort):
-    return ("--seconds", effort.seconds, "--warm", effort.warm_ms, "--settle", effort.settle_ms)
-
-
-def loaded(contender, kind, effort, *options, tunnel=True, spliced=0):
-    """One run of the load generator, with what each kind of run tells."""
-    to = contender.tunnel() if tunnel else (contender.to,)
-    threads = ("--threads", contender.field.threads)
-    got = contender.field.load(kind, *to, *threads, *options, *timing(effort), pids=contender.pids(),
-                               timeout=effort.seconds + 60)
-    if got["errors"] > max(5, got["done"] // 1000):
-        raise LoadFailed(f"{got['errors']} errors, the first: {got['error']}")
-    contender.check(spliced)
-    got["own_s"] = sum(got["process_s"])
-    got["machine"] = 100 * got["busy_s"] / got["seconds"] / contender.field.cores
-    return got
-
+from section import ANSWERED, Section, answered, loaded, memory_of, slab
 
 # --- bulk ---
 
@@ -73,8 +29,8 @@ def bulk_sections(effort):
                ("own", "of the proxy's processes", "s/GB", "less"),
                ("machine", "machine busy", "%", None)]
     for on in (True, False):
-        for streams in (1, 8):
-            if effort.quick and not on and streams == 1:
+        for streams in (1, 8, 64):
+            if effort.quick and (streams == 64 or not on and streams == 1):
                 continue
             yield Section(
                 f"{streams} stream{'s' * (streams > 1)}, offloads {'on' if on else 'off'}",
@@ -106,7 +62,7 @@ def rtt_sections(effort):
                ("cpu", "CPU of the machine", "us each", "less"),
                ("own", "of the proxy's processes", "us each", "less"),
                ("machine", "machine busy", "%", None)]
-    for connections in (1, 64):
+    for connections in (1, 64) if effort.quick else (1, 64, 1000):
         yield Section(
             f"64 B there and back, {connections} connection{'s' * (connections > 1)}",
             "Closed loop: each connection waits for its echo, so the rate is what came about. XDP: "
@@ -140,29 +96,22 @@ def tunnel_sections(effort):
 
 # --- keep-alive ---
 
-def keepalive(size):
-    def measure(contender, effort):
-        got = loaded(contender, "http", effort, "--connections", 64, "--url", contender.url(size),
-                     tunnel=False)
-        done = max(got["done"], 1)
-        return {"rate": got["done"] / got["seconds"], "p50": got["p50_us"], "p99": got["p99_us"],
-                "cpu": 1e6 * got["busy_s"] / done, "own": 1e6 * got["own_s"] / done,
-                "machine": got["machine"]}
-    return measure
+def keepalive(size, connections):
+    return lambda contender, effort: answered(contender, effort, "--connections", connections,
+                                              "--url", contender.url(size))
 
 
 def keepalive_sections(effort):
-    for size, text in ((12, "12 B"), (1024, "1 KB"), (16384, "16 KB")):
+    for size, text, connections in ((12, "12 B", 64), (1024, "1 KB", 64), (16384, "16 KB", 64),
+                                    (1 << 20, "1 MB", 64), (100, "100 B", 1000)):
+        if effort.quick and (connections > 64 or size > 16384):
+            continue
         yield Section(
-            f"Requests on 64 kept connections, answers of {text}",
-            "sluice and squid as forward proxies, haproxy and nginx as reverse proxies: they "
-            "have no forward mode.",
-            [DIRECT, SLUICE["copy"], PEERS["haproxy-http"], PEERS["nginx-http"], PEERS["squid"]],
-            [("rate", "requests", "1/s", "more"), ("p50", "p50", "us", "less"),
-             ("p99", "p99", "us", "less"), ("cpu", "CPU of the machine", "us each", "less"),
-             ("own", "of the proxy's processes", "us each", "less"),
-             ("machine", "machine busy", "%", None)],
-            keepalive(size))
+            f"Requests on {connections} kept connections, answers of {text}",
+            "sluice both as a reverse proxy, as haproxy and nginx are, and as a forward proxy, as squid is.",
+            [DIRECT, calls.REVERSE, SLUICE["copy"], PEERS["haproxy-http"], PEERS["nginx-http"],
+             PEERS["squid"]],
+            ANSWERED, keepalive(size, connections))
 
 
 # --- system calls ---
@@ -178,20 +127,6 @@ def call_sections(effort):
 
 
 # --- idle ---
-
-def memory_of(pids):
-    """Proportional set size, bytes."""
-    total = 0
-    for pid in pids:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
-    return total
-
-
-def slab():
-    text = Path("/proc/meminfo").read_text()
-    return int(re.search(r"^Slab:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
-
 
 def idle(connections, in_tunnel):
     def measure(contender, effort):
@@ -229,36 +164,6 @@ def idle_sections(effort):
             columns, idle(connections, True), options={"fresh": True}, ratio=False)
 
 
-# --- overload ---
-
-LIMIT = 200
-
-
-def overload(connections):
-    def measure(contender, effort):
-        got = loaded(contender, "http", effort, "--connections", connections, "--url",
-                     contender.url(1024), tunnel=False)
-        return {"rate": got["done"] / got["seconds"], "refused": got["refused"] / got["seconds"],
-                "p50": got["p50_us"], "p99": got["p99_us"],
-                "own": 1e6 * got["own_s"] / max(got["done"], 1), "machine": got["machine"]}
-    return measure
-
-
-def overload_sections(effort):
-    for connections in (LIMIT // 2, 2 * LIMIT, 5 * LIMIT):
-        yield Section(
-            f"{connections} clients, a limit of {LIMIT} connections",
-            "Kept connections, answers of 1 KB. sluice refuses by 503 and the client comes again 10 ms "
-            "later; haproxy lets what is over maxconn wait unaccepted, so some clients get no answer.",
-            [SLUICE["copy"], PEERS["haproxy-http"]],
-            [("rate", "answered", "1/s", "more"), ("refused", "refused", "1/s", None),
-             ("p50", "p50 of the answered", "us", "less"), ("p99", "p99", "us", "less"),
-             ("own", "CPU of the proxy per answer", "us", "less"),
-             ("machine", "machine busy", "%", None)],
-            overload(connections),
-            options={"sluice": {"limits": {"connections": LIMIT}}, "limit": LIMIT})
-
-
 SUITES = {
     "bulk": ("Bulk", bulk_sections),
     "rtt": ("Round trips", rtt_sections),
@@ -266,5 +171,10 @@ SUITES = {
     "keepalive": ("HTTP with kept connections", keepalive_sections),
     "calls": ("System calls of a request", call_sections),
     "idle": ("Memory of idle connections", idle_sections),
-    "overload": ("Beyond the limit", overload_sections),
+    "many": ("50,000 connections", many.sections),
+    "open": ("Latency at fixed rates", work.open_sections),
+    "accept": ("Accepting while work is hard", work.accept_sections),
+    "overload": ("Beyond the limit", work.overload_sections),
+    "reload": ("Reload under load", work.reload_sections),
+    "check": ("The load generator beside others", check.sections),
 }

@@ -4,8 +4,10 @@
 with what others counted, and failures are told, not hidden. No speed is judged here."""
 
 import json
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +17,8 @@ import plot  # noqa: E402
 import report  # noqa: E402
 from contenders import SLUICE, make  # noqa: E402
 from field import PROXY, PROXY_PORT, Field, LoadFailed  # noqa: E402
-from lab import SERVER, Skip, Suite, check, equal  # noqa: E402
+from logins import AT, LOGIN  # noqa: E402
+from lab import SERVER, Skip, Suite, check, equal, until  # noqa: E402
 from lab.sluice import binary  # noqa: E402
 
 suite = Suite()
@@ -116,6 +119,61 @@ def refusals_are_counted_apart(lab):
         equal(got["errors"], 0, "errors")
     finally:
         sluice.end()
+
+
+@suite.test(timeout=60)
+def at_a_rate_a_pause_delays_all_who_were_due_in_it(lab):
+    def rest():
+        lab.field.origin.send_signal(signal.SIGSTOP)
+        threading.Timer(1.6, lab.field.origin.send_signal, [signal.SIGCONT]).start()
+    load(lab.field, "http", DIRECT, "--url", "/12")
+    got = {}
+    for name, more in (("closed", ()), ("open", ("--rate", 500))):
+        threading.Timer(0.5, rest).start()
+        got[name] = lab.field.load("http", DIRECT, "--url", "/12", "--connections", 4, "--seconds", 2.5,
+                                   *SHORT, *more)
+    check(got["open"]["p50_us"] > 100000, lambda: f"at a rate: {got['open']}")
+    check(got["closed"]["p50_us"] < 50000, lambda: f"one after the other: {got['closed']}")
+    check(got["open"]["done"] <= 500 * 2.6 + 4, lambda: f"more than were due: {got['open']}")
+
+
+@suite.test(timeout=60)
+def what_is_due_and_never_begins_is_told(lab):
+    lab.field.origin.send_signal(signal.SIGSTOP)
+    try:
+        got = lab.field.load("http", DIRECT, "--url", "/12", "--connections", 4, "--rate", 1000,
+                             "--seconds", 0.5, *SHORT)
+    finally:
+        lab.field.origin.send_signal(signal.SIGCONT)
+    equal(got["done"], 0, "answered")
+    check(got["overdue"] > 400, lambda: f"{got}")
+
+
+@suite.test(timeout=60)
+def passwords_are_judged_one_by_one(lab):
+    sluice = make(LOGIN[0])
+    sluice.begin(lab.tools, lab.where.name, 1)
+    try:
+        got = load(sluice.field, "http", AT, "--url", f"http://{DIRECT}/12", "--login")
+        stats = sluice.sluice.stats()
+        check(0 < got["done"] <= stats["responses_4xx_total"], lambda: f"{got} {stats}")
+        equal((got["errors"], got["refused"]), (0, 0), "errors, refused")
+        check(got["p50_us"] > 300, lambda: f"no hash is so quick: {got}")
+    finally:
+        sluice.end()
+
+
+@suite.test(timeout=40)
+def who_stalls_takes_no_byte_of_the_answer(lab):
+    child, ready = lab.field.hold(DIRECT, "--url", "/1048576", "--stall", "--connections", 3)
+    equal(ready, 3, "open")
+
+    def unread():
+        rows = lab.field.net.client.run("ss", "-tnH", "state", "established").stdout.decode()
+        return [int(row.split()[0]) for row in rows.splitlines() if ":9000" in row]
+    until(lambda: len(unread()) == 3 and min(unread()) > 10000, 10, "answers that nobody reads")
+    child.stdin.close()
+    equal(child.wait(10), 0, "exit status")
 
 
 @suite.test(timeout=40)
