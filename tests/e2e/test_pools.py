@@ -3,6 +3,7 @@
 """Connections to upstreams as a bounded, shared resource: reuse by every worker, limits, the queue,
 and connections that have served their time."""
 
+import json
 import sys
 import threading
 import time
@@ -113,6 +114,39 @@ def who_finds_the_upstream_full_waits_for_a_connection(lab):
     equal((stats["upstream_waits_total"] - waits, stats["upstream_waiting"]), (2, 0), "waits")
 
 
+def pool(lab, name):
+    return next(p for p in lab.sluice.ask("pools")["pools"] if p["upstream"] == name)
+
+
+@suite.test()
+def operators_see_pools(lab):
+    gate = Gate()
+    lab.reset(first=gate)
+    before = pool(lab, "one")["servers"][0]
+    clients = [in_thread(get, lab, "one")]
+    until(lambda: gate.waiting == 1, 5, "the first request is at the origin")
+    clients += [in_thread(get, lab, "one") for _ in range(2)]
+    until(lambda: pool(lab, "one")["waiting"] == 2, 5, "two wait")
+    equal(get(lab, "one").status, 503, "answer to the one too many")
+    now = pool(lab, "one")
+    equal([now[k] for k in ("max", "queue", "queue_timeout_ms")], [1, 2, 10000], "limits")
+    equal([now["servers"][0][k] for k in ("server", "leased", "idle")], [APP, 1, 0], "while busy")
+    text = lab.sluice.cli("pools").stdout
+    check(any(line.split()[:5] == ["one", APP, "1", "0", "1"] for line in text.splitlines()), text)
+    for _ in range(3):
+        gate.open.release()
+    for c in clients:
+        equal(c.join(10).status, 200, "status")
+    until(lambda: pool(lab, "one")["servers"][0]["idle"] == 1, 5, "given back")
+    now = pool(lab, "one")
+    server = now["servers"][0]
+    equal([server[k] - before[k] for k in ("opened", "reused")], [1, 2], "opened and reused")
+    equal(server["reuse"], server["reused"] / (server["reused"] + server["opened"]), "reuse")
+    check(now["waits"] >= 2 and now["queue_full"] >= 1 and not now["waiting"], lambda: f"{now}")
+    got = lab.sluice.cli("pools", "--json")
+    equal(next(p for p in json.loads(got.stdout) if p["upstream"] == "one")["queue"], 2, "--json")
+
+
 @suite.test()
 def a_full_queue_is_503_at_once(lab):
     gate = Gate()
@@ -141,6 +175,7 @@ def waiting_ends_in_503(lab):
     gate.open.release()
     equal(first.join(10).status, 200, "status of the first")
     check(lab.sluice.stats()["upstream_queue_timeouts_total"] >= 1, "counted")
+    check(pool(lab, "impatient")["queue_timeouts"] >= 1, "counted for the upstream")
 
 
 @suite.test()

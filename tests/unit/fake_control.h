@@ -147,7 +147,11 @@ static inline void fake_servers(void *owner,
 					 .why = "connect-refused",
 					 .back_in_ms = 900,
 					 .requests = 7,
-					 .failures = 5};
+					 .failures = 5,
+					 .leased = 2,
+					 .idle = 3,
+					 .reused = 30,
+					 .opened = 10};
 
 	each(arg, &s);
 }
@@ -165,6 +169,24 @@ static inline void fake_listeners(void *owner,
 
 	sl_addr_parse(SL_SLICE("[::1]:3128"), &listen);
 	each(arg, &l);
+}
+
+static inline void fake_pools(void *owner, void (*each)(void *arg, const struct sl_pool_info *p),
+			      void *arg)
+{
+	const struct sl_pool_info none = {.upstream = "none", .max = 1};
+	const struct sl_pool_info app = {.upstream = "app",
+					 .max = 1024,
+					 .idle = 64,
+					 .waiting = 1,
+					 .queue = 256,
+					 .queue_timeout_ms = 1000,
+					 .waits = 9,
+					 .queue_full = 8,
+					 .queue_timeouts = 7};
+
+	each(arg, &none);
+	each(arg, &app);
 }
 
 static inline int fake_drain_server(void *owner, const char *upstream, const char *server,
@@ -192,6 +214,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.ready = fake_ready,
 		.servers = fake_servers,
 		.listeners = fake_listeners,
+		.pools = fake_pools,
 		.drain_server = fake_drain_server,
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,

@@ -126,6 +126,27 @@ static void stats_show_rates_percentiles_memory_and_workers(void **state)
 		   SL_ARRAY_SIZE(lines));
 }
 
+static void pools_show_connections_and_who_waits(void **state)
+{
+	struct fake_control fake = {0};
+	struct sl_control_source source = fake_source(&fake);
+	static const char *const lines[] = {
+		"UPSTREAM       SERVER                  IN USE    IDLE     MAX      REUSED    "
+		"OPENED"
+		"   REUSE\n"
+		"app            10.0.0.1:80                  2       3    1024          30        "
+		"10"
+		"   75.0%\n"
+		"\n"
+		"UPSTREAM       WAITING   QUEUE      WAITED   REFUSED TIMED OUT\n"
+		"none                 0       0           0         0         0\n"
+		"app                  1     256           9         8         7\n"
+		"2 upstreams\n",
+	};
+
+	expect_all(rendered(sl_render_pools, sl_admin_pools(&source)), lines, SL_ARRAY_SIZE(lines));
+}
+
 static void an_empty_answer_is_shown_without_harm(void **state)
 {
 	free(rendered(sl_render_stats, json_object()));
@@ -284,6 +305,7 @@ int main(void)
 		cmocka_unit_test(no_flows_are_said_in_words),
 		cmocka_unit_test(a_target_cannot_reach_the_terminal),
 		cmocka_unit_test(stats_show_rates_percentiles_memory_and_workers),
+		cmocka_unit_test(pools_show_connections_and_who_waits),
 		cmocka_unit_test(an_empty_answer_is_shown_without_harm),
 		cmocka_unit_test(figures_have_units),
 		cmocka_unit_test(near_words_are_near),

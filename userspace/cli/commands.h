@@ -18,6 +18,7 @@ int sl_cmd_servers(int argc, char **argv);
 int sl_cmd_flows(int argc, char **argv);
 int sl_cmd_load(int argc, char **argv);
 int sl_cmd_log_level(int argc, char **argv);
+int sl_cmd_pools(int argc, char **argv);
 int sl_cmd_probe(int argc, char **argv);
 int sl_cmd_reopen_logs(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct {
 	{"flows", sl_cmd_flows, "show the open pairs, their bytes and engines"},
 	{"load", sl_cmd_load, "load, pin and attach the BPF programs that splice packets"},
 	{"log-level", sl_cmd_log_level, "show or set how much is said on stderr"},
+	{"pools", sl_cmd_pools, "show the upstreams' connections: in use, idle, waited for"},
 	{"probe", sl_cmd_probe, "show what this host can do, and what is missing"},
 	{"reopen-logs", sl_cmd_reopen_logs, "open the access log again after a rotation"},
 	{"run", sl_cmd_run, "run the proxy"},

@@ -11,6 +11,7 @@
 void sl_render_stats(const json_t *payload, FILE *f);
 void sl_render_flows(const json_t *payload, FILE *f);
 void sl_render_servers(const json_t *payload, FILE *f);
+void sl_render_pools(const json_t *payload, FILE *f);
 /* A payload that is one word. */
 void sl_render_word(const json_t *payload, FILE *f);
 

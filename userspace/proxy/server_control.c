@@ -188,6 +188,14 @@ static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_
 	}
 }
 
+static void read_pools(void *owner, void (*each)(void *arg, const struct sl_pool_info *p),
+		       void *arg)
+{
+	struct sl_daemon *s = owner;
+
+	sl_upstreams_describe_pools(s->shared.upstreams, each, arg);
+}
+
 static int drain_server(void *owner, const char *upstream, const char *server, bool drained)
 {
 	struct sl_daemon *s = owner;
@@ -228,6 +236,7 @@ int sl_server_open_control(struct sl_daemon *s)
 		.reopen_logs = reopen_logs,
 		.servers = read_servers,
 		.listeners = read_listeners,
+		.pools = read_pools,
 		.drain_server = drain_server,
 	};
 	int r = sl_control_open(s->loop, s->config->admin, &s->config->metrics, &source,

@@ -2,7 +2,7 @@
 #ifndef SLUICE_PROXY_SERVER_INFO_H
 #define SLUICE_PROXY_SERVER_INFO_H
 
-/* Servers of upstreams and listeners as operators see them. */
+/* Upstreams, their servers, and listeners as operators see them. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +17,14 @@ struct sl_server_info {
 	uint32_t weight, leased, idle;
 	bool up, backup;
 	uint64_t requests, failures, ejections;
+	uint64_t reused, opened; /* leases by an idle connection, and by a new one */
+};
+
+struct sl_pool_info {
+	const char *upstream;
+	uint32_t max, idle; /* limits of each server: connections, and idle ones among them */
+	uint32_t waiting, queue, queue_timeout_ms; /* leases that wait, and the limits of that */
+	uint64_t waits, queue_full, queue_timeouts;
 };
 
 struct sl_listener_info {

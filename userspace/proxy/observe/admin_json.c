@@ -305,3 +305,60 @@ json_t *sl_admin_listeners(const struct sl_control_source *source)
 	source->listeners(source->owner, append_listener, list);
 	return list;
 }
+
+static void append_pool(void *arg, const struct sl_pool_info *p)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "upstream", text(p->upstream));
+	json_object_set_new(o, "max", number(p->max));
+	json_object_set_new(o, "idle_max", number(p->idle));
+	json_object_set_new(o, "waiting", number(p->waiting));
+	json_object_set_new(o, "queue", number(p->queue));
+	json_object_set_new(o, "queue_timeout_ms", number(p->queue_timeout_ms));
+	json_object_set_new(o, "waits", number(p->waits));
+	json_object_set_new(o, "queue_full", number(p->queue_full));
+	json_object_set_new(o, "queue_timeouts", number(p->queue_timeouts));
+	json_object_set_new(o, "servers", json_array());
+	json_array_append_new(arg, o);
+}
+
+/* Part of leases that were served by an idle connection: 0 to 1. */
+static json_t *reuse(uint64_t reused, uint64_t opened)
+{
+	uint64_t all = reused + opened;
+
+	return json_real(all ? (double)reused / (double)all : 0);
+}
+
+struct pool_list {
+	json_t *pools;
+	size_t at;
+};
+
+/* Servers come in the order of the upstreams. */
+static void append_pool_server(void *arg, const struct sl_server_info *s)
+{
+	struct pool_list *l = arg;
+	json_t *o = json_object(), *pool = json_array_get(l->pools, l->at);
+
+	while (pool && strcmp(json_string_value(json_object_get(pool, "upstream")), s->upstream))
+		pool = json_array_get(l->pools, ++l->at);
+	json_object_set_new(o, "server", text(s->server));
+	json_object_set_new(o, "state", text(s->state));
+	json_object_set_new(o, "leased", number(s->leased));
+	json_object_set_new(o, "idle", number(s->idle));
+	json_object_set_new(o, "reused", number(s->reused));
+	json_object_set_new(o, "opened", number(s->opened));
+	json_object_set_new(o, "reuse", reuse(s->reused, s->opened));
+	json_array_append_new(json_object_get(pool, "servers"), o);
+}
+
+json_t *sl_admin_pools(const struct sl_control_source *source)
+{
+	struct pool_list l = {.pools = json_array()};
+
+	source->pools(source->owner, append_pool, l.pools);
+	source->servers(source->owner, append_pool_server, &l);
+	return l.pools;
+}

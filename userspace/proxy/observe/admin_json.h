@@ -14,6 +14,7 @@
 json_t *sl_admin_stats(const struct sl_control_source *source, bool buckets);
 json_t *sl_admin_listeners(const struct sl_control_source *source);
 json_t *sl_admin_servers(const struct sl_control_source *source);
+json_t *sl_admin_pools(const struct sl_control_source *source);
 /* The pairs that the filter takes; NULL also when the source fails. */
 json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_flow_filter *filter);
 

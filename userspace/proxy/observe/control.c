@@ -109,6 +109,11 @@ static json_t *run_listeners(struct sl_control *c, json_t *request, struct probl
 	return no_arguments(request, p) ? sl_admin_listeners(&c->source) : NULL;
 }
 
+static json_t *run_pools(struct sl_control *c, json_t *request, struct problem *p)
+{
+	return no_arguments(request, p) ? sl_admin_pools(&c->source) : NULL;
+}
+
 static json_t *set_server(struct sl_control *c, json_t *request, struct problem *p, bool drained)
 {
 	const char *command, *upstream, *server;
@@ -170,6 +175,7 @@ static const struct {
 	{"version", run_version},
 	{"servers", run_servers},
 	{"listeners", run_listeners},
+	{"pools", run_pools},
 	{"drain-server", run_drain_server},
 	{"enable-server", run_enable_server},
 };

@@ -54,6 +54,9 @@ struct sl_control_source {
 	/* Calls each for every listener. */
 	void (*listeners)(void *owner, void (*each)(void *arg, const struct sl_listener_info *l),
 			  void *arg);
+	/* Calls each for every upstream. */
+	void (*pools)(void *owner, void (*each)(void *arg, const struct sl_pool_info *p),
+		      void *arg);
 	/* Takes a server out of service, or puts it in again. -ENOENT: there is none of that name. */
 	int (*drain_server)(void *owner, const char *upstream, const char *server, bool drained);
 };

@@ -178,6 +178,7 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 	if (done->result == SL_DIAL_OK) {
 		l->connection = (struct sl_pooled){.stream = done->stream,
 						   .born_ms = sl_loop_now_ms(w->loop)};
+		sl_upstream_count(&l->server->opened);
 		lease = (struct sl_lease_done){.stream = done->stream, .events = done->events};
 		l->on_done(l, &lease);
 		return;
@@ -272,6 +273,7 @@ static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 	for (find_candidates(l, &c); c.n; find_candidates(l, &c)) {
 		switch (ask(l, pick(l, &c), c.tries)) {
 		case ASKED_TAKEN:
+			sl_upstream_count(&l->server->reused);
 			*ret = (struct sl_lease_done){.stream = l->connection.stream,
 						      .reused = true};
 			return true;
@@ -332,6 +334,7 @@ static void out_of_patience(struct sl_timer *t)
 		sl_upstream_wake(l->options.upstream);
 	stop_waiting(l);
 	sl_count(l->options.worker->stats.upstream_queue_timeouts_total, 1);
+	sl_upstream_count(&l->options.upstream->queue_timeouts);
 	l->on_done(l, &done);
 }
 
@@ -349,12 +352,14 @@ static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret)
 	sl_waiter_init(&l->waiter, w->loop, woken);
 	if (!sl_queue_add(q, &l->waiter, pool->queue)) {
 		sl_count(w->stats.upstream_queue_full_total, 1);
+		sl_upstream_count(&l->options.upstream->queue_full);
 		*ret = (struct sl_lease_done){.result = SL_LEASE_QUEUE_FULL};
 		return true;
 	}
 	l->waiting = true;
 	l->waits_since_us = sl_loop_now_us(w->loop);
 	sl_count(w->stats.upstream_waits_total, 1);
+	sl_upstream_count(&l->options.upstream->waits);
 	sl_count(w->stats.upstream_waiting, 1);
 	sl_timer_init(&l->patience, out_of_patience);
 	sl_loop_arm(w->loop, &l->patience, pool->queue_timeout_ms);

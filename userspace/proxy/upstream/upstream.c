@@ -179,6 +179,8 @@ static void describe(const struct sl_server *s, uint64_t now_ms, struct sl_serve
 		.requests = __atomic_load_n(&h->requests, __ATOMIC_RELAXED),
 		.failures = __atomic_load_n(&h->failures, __ATOMIC_RELAXED),
 		.ejections = __atomic_load_n(&h->ejected_total, __ATOMIC_RELAXED),
+		.reused = __atomic_load_n(&s->reused, __ATOMIC_RELAXED),
+		.opened = __atomic_load_n(&s->opened, __ATOMIC_RELAXED),
 	};
 }
 
@@ -195,6 +197,28 @@ void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
 			if (!sl_server_is_removed(s) || info.leased || info.idle)
 				each(arg, &info);
 		}
+}
+
+void sl_upstreams_describe_pools(const struct sl_upstreams *u,
+				 void (*each)(void *arg, const struct sl_pool_info *p), void *arg)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		const struct sl_upstream *up = &u->upstream[i];
+		const struct sl_upstream_pool_config *c = &up->config->pool;
+		const struct sl_pool_info info = {
+			.upstream = up->config->name,
+			.max = c->max,
+			.idle = c->idle,
+			.waiting = sl_queue_len(&up->queue),
+			.queue = c->queue,
+			.queue_timeout_ms = c->queue_timeout_ms,
+			.waits = __atomic_load_n(&up->waits, __ATOMIC_RELAXED),
+			.queue_full = __atomic_load_n(&up->queue_full, __ATOMIC_RELAXED),
+			.queue_timeouts = __atomic_load_n(&up->queue_timeouts, __ATOMIC_RELAXED),
+		};
+
+		each(arg, &info);
+	}
 }
 
 struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,

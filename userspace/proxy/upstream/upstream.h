@@ -27,7 +27,8 @@ struct sl_server {
 	uint32_t index;	 /* in the upstream */
 	uint32_t leased; /* connections in use or being opened */
 	uint32_t idle;
-	bool removed; /* no new leases: free for another server when nothing is open */
+	uint64_t reused, opened; /* leases by an idle connection, and by a new one */
+	bool removed;		 /* no new leases: free for another server when nothing is open */
 	struct sl_server_health health;
 } __attribute__((aligned(64)));
 
@@ -42,6 +43,7 @@ struct sl_upstream {
 				     another one */
 	pthread_mutex_t eject_lock;
 	struct sl_queue queue; /* of leases that found every server full */
+	uint64_t waits, queue_full, queue_timeouts;
 };
 
 struct sl_upstreams {
@@ -73,6 +75,12 @@ static inline bool sl_server_is_removed(const struct sl_server *s)
 /* True if a connection may be leased: an idle one is there, or one more may be opened. */
 bool sl_server_has_room(const struct sl_server *s);
 
+/* Counts what workers count together; relaxed. */
+static inline void sl_upstream_count(uint64_t *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
 /* Counts a lease. False if the server is full, then it is not counted. */
 bool sl_server_hold(struct sl_server *s);
 /* With the lease counted: true if it is within what may be open. Else it must be an idle one's. */
@@ -89,6 +97,9 @@ void sl_server_forget_idle(struct sl_server *s);
 /* Every server, removed ones while anything is open. In the control thread. */
 void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
 			   void (*each)(void *arg, const struct sl_server_info *s), void *arg);
+/* Every upstream's pool. In the control thread. */
+void sl_upstreams_describe_pools(const struct sl_upstreams *u,
+				 void (*each)(void *arg, const struct sl_pool_info *p), void *arg);
 /* NULL: there is none. */
 struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
 				    const char *server);

@@ -202,6 +202,7 @@ static void place(struct change *c, const struct sl_server_config *config, const
 	fill_slot(slot, config, f->addr.family == AF_UNSPEC ? NULL : f->as);
 	slot->wanted = true;
 	s->health = (struct sl_server_health){0};
+	s->reused = s->opened = 0;
 	appear(c, s);
 }
 
