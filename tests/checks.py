@@ -21,7 +21,8 @@ MAY_INCLUDE = {
     "userspace/splice": {"splice", "transport/transport.h", "base", "sluice", "bpf"},
     "userspace/proxy": {"proxy", "base", "http", "sluice", "transport/transport.h",
                         "splice/engine.h", "splice/policy.h"},
-    "dpdk": {"dpdk", "base", "sluice", "transport/transport.h", "splice/engine.h"},
+    "dpdk": {"dpdk", "base", "sluice", "transport/transport.h", "splice/engine.h",
+             "splice/reasons.h"},
 }
 ROOMS = {"base", "http", "transport", "splice", "proxy", "cli", "dpdk", "sluice", "bpf"}
 FILE_LINES_MAX = 600

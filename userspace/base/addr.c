@@ -45,6 +45,19 @@ bool sl_addr_eq(const struct sl_addr *a, const struct sl_addr *b)
 	return sl_addr_eq_host(a, b) && sl_addr_port(a) == sl_addr_port(b);
 }
 
+uint16_t sl_addr_map(const struct sl_addr *a, uint8_t ret[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
+	if (a->family == AF_INET6) {
+		memcpy(ret, &a->in6.sin6_addr, 16);
+		return a->in6.sin6_port;
+	}
+	memcpy(ret, mapped, sizeof(mapped));
+	memcpy(ret + 12, &a->in.sin_addr, 4);
+	return a->in.sin_port;
+}
+
 void sl_addr_unmap(struct sl_addr *a)
 {
 	struct in_addr in;

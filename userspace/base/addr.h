@@ -39,6 +39,8 @@ bool sl_addr_eq_host(const struct sl_addr *a, const struct sl_addr *b);
 /* Turns an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2) into the IPv4 address it stands for, so
  * that access rules can't be evaded by spelling. Leaves others alone. */
 void sl_addr_unmap(struct sl_addr *a);
+/* The 16 bytes of an address, IPv4 written as an IPv4-mapped IPv6 one. Returns the port as on the wire. */
+uint16_t sl_addr_map(const struct sl_addr *a, uint8_t ret[16]);
 
 /* An IPv4 or IPv6 literal without brackets or port; exactly the inet_pton(3) forms.
  * -EINVAL if it is none. */

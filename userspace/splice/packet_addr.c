@@ -5,19 +5,6 @@
 
 #include "splice/packet.h"
 
-static __be16 put(uint8_t out[16], const struct sl_addr *a)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
-
-	if (a->family == AF_INET6) {
-		memcpy(out, &a->in6.sin6_addr, 16);
-		return a->in6.sin6_port;
-	}
-	memcpy(out, mapped, sizeof(mapped));
-	memcpy(out + 12, &a->in.sin_addr, 4);
-	return a->in.sin_port;
-}
-
 /* A link-local address means something on its device alone. */
 static struct sl_addr get(const uint8_t in[16], __be16 port, uint32_t ifindex)
 {
@@ -32,12 +19,12 @@ static struct sl_addr get(const uint8_t in[16], __be16 port, uint32_t ifindex)
 
 void sl_packet_set_peer(struct sl_control_leg *l, const struct sl_addr *a)
 {
-	l->peer_port = put(l->peer, a);
+	l->peer_port = sl_addr_map(a, l->peer);
 }
 
 void sl_packet_set_local(struct sl_control_leg *l, const struct sl_addr *a)
 {
-	l->local_port = put(l->local, a);
+	l->local_port = sl_addr_map(a, l->local);
 }
 
 struct sl_addr sl_packet_get_peer(const struct sl_leg *l)

@@ -10,11 +10,11 @@
 #include "splice/packet.h"
 #include "splice/packet_config.h"
 #include "splice/pins.h"
+#include "splice/reasons.h"
 
 struct ring_buffer;
 
 #define SL_PACKET_NONE	     UINT32_MAX /* no slot */
-#define SL_PACKET_REFUSALS   32		/* reasons that are told apart */
 #define SL_PACKET_SCAN_BATCH 1024	/* slots that are read at once */
 
 /* What becomes of a slot. */
@@ -56,10 +56,7 @@ struct sl_packet_shared {
 	struct sl_packet_inbox *reader;
 	struct sl_io io, devices_io;
 	struct sl_timer tick;
-	struct sl_packet_refusal {
-		const char *reason; /* static; NULL: not used yet */
-		uint64_t n;
-	} refusal[SL_PACKET_REFUSALS];
+	struct sl_refusals refusals;
 	uint64_t arms, inbox_lost, found, resets;
 	uint64_t map_bytes;
 	struct sl_packet_scan {

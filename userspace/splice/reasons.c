@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Counters by reason as metrics. Their names are those of enum sl_reason, in small letters. */
+
+#include "splice/reasons.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "splice/pins.h"
+
+void sl_refusals_count(struct sl_refusals *r, const char *reason)
+{
+	struct sl_refusal_row *row = r->row;
+	unsigned i;
+
+	for (i = 0; i < SL_REFUSAL_ROWS - 1 && row[i].reason; i++)
+		if (!strcmp(row[i].reason, reason))
+			break;
+	if (i < SL_REFUSAL_ROWS - 1)
+		row[i].reason = reason;
+	row[i].n++;
+}
+
+/* The last row, "other", takes what finds no row of its own. */
+void sl_refusals_tell(const struct sl_refusals *r, sl_figure_fn *each, void *arg)
+{
+	struct sl_figure f = {"packet_refusals_total", "counter",
+			      "Pairs that stay copied, by the reason that `sluice flows` shows",
+			      "reason"};
+
+	for (unsigned i = 0; i < SL_REFUSAL_ROWS; i++) {
+		f.value = i < SL_REFUSAL_ROWS - 1 ? r->row[i].reason : "other";
+		f.n = r->row[i].n;
+		if (f.value)
+			each(arg, &f);
+	}
+}
+
+/* What happens to pairs and not to packets. */
+static bool is_event(enum sl_reason reason)
+{
+	const char *name = sl_reason_name(reason);
+
+	return !strncmp(name, "FLIP_", 5) || !strncmp(name, "CLOSED_", 7) ||
+	       !strcmp(name, "FAILED") || !strcmp(name, "EVENTS_LOST");
+}
+
+static void lower(const char *in, char out[32])
+{
+	size_t i = 0;
+
+	for (; in[i] && i < 31; i++)
+		out[i] = (char)tolower((unsigned char)in[i]);
+	out[i] = 0;
+}
+
+static void tell_reasons(const struct sl_counter counter[SL_REASON_COUNT], struct sl_figure f,
+			 bool events, bool bytes, sl_figure_fn *each, void *arg)
+{
+	char name[32];
+
+	for (int i = 0; i < SL_REASON_COUNT; i++) {
+		if (is_event(i) != events)
+			continue;
+		lower(sl_reason_name(i), name);
+		f.value = name;
+		f.n = bytes ? counter[i].bytes : counter[i].packets;
+		each(arg, &f);
+	}
+}
+
+void sl_tell_counters(const struct sl_counter counter[SL_REASON_COUNT], sl_figure_fn *each,
+		      void *arg)
+{
+	tell_reasons(counter,
+		     (struct sl_figure){"packet_packets_total", "counter",
+					"Packets by what became of them, since the programs were "
+					"loaded",
+					"reason"},
+		     false, false, each, arg);
+	tell_reasons(counter,
+		     (struct sl_figure){"packet_bytes_total", "counter",
+					"TCP payload of those packets", "reason"},
+		     false, true, each, arg);
+	tell_reasons(counter,
+		     (struct sl_figure){"packet_events_total", "counter",
+					"What happened to pairs, since the programs were loaded",
+					"event"},
+		     true, false, each, arg);
+}
