@@ -130,18 +130,18 @@ static int connect_admin(const char *path)
 	return SL_TAKE_FD(fd);
 }
 
-static void explain_connect(const char *path, int error)
+static void explain_connect(const char *path, int error, struct sl_client_problem *p)
 {
 	if (error == -ENOENT || error == -ECONNREFUSED)
-		fprintf(stderr,
-			"sluice: nothing listens at %s; is sluice running? (--admin PATH or "
-			"SLUICE_ADMIN name another socket)\n",
-			path);
+		snprintf(p->text, sizeof(p->text),
+			 "nothing listens at %s; is sluice running? (--admin PATH or SLUICE_ADMIN "
+			 "name another socket)",
+			 path);
 	else if (error == -EACCES)
-		fprintf(stderr, "sluice: %s: permission denied; it belongs to sluice's user\n",
-			path);
+		snprintf(p->text, sizeof(p->text),
+			 "%s: permission denied; it belongs to sluice's user", path);
 	else
-		fprintf(stderr, "sluice: %s: %s\n", path, strerror(-error));
+		snprintf(p->text, sizeof(p->text), "%s: %s", path, strerror(-error));
 }
 
 static int send_line(int fd, const json_t *request)
@@ -196,46 +196,49 @@ static int receive_line(int fd, char **ret, size_t *ret_len)
 	}
 }
 
-static int exchange(const char *admin, const json_t *request, char **ret, size_t *ret_len)
+static int exchange(const char *admin, const json_t *request, char **ret, size_t *ret_len,
+		    struct sl_client_problem *p)
 {
 	_sl_close_ int fd = connect_admin(admin);
 	int r;
 
 	if (fd < 0) {
-		explain_connect(admin, fd);
+		explain_connect(admin, fd, p);
 		return -1;
 	}
 	r = send_line(fd, request);
 	if (!r)
 		r = receive_line(fd, ret, ret_len);
 	if (r < 0)
-		fprintf(stderr, "sluice: %s: %s\n", admin,
-			r == -EAGAIN ? "no answer in time" : strerror(-r));
+		snprintf(p->text, sizeof(p->text), "%s: %s", admin,
+			 r == -EAGAIN ? "no answer in time" : strerror(-r));
 	return r < 0 ? -1 : 0;
 }
 
-/* The answer's payload as a new reference, or NULL after a message. */
-static json_t *payload_of(const json_t *answer, const char *command)
+/* The answer's payload as a new reference, or NULL. */
+static json_t *payload_of(const json_t *answer, const char *command, struct sl_client_problem *p)
 {
 	const char *error = json_string_value(json_object_get(answer, "error"));
 	json_t *payload = json_object_get(answer, command);
 
 	if (json_is_true(json_object_get(answer, "ok")) && payload)
 		return json_incref(payload);
-	fprintf(stderr, "sluice: %s\n", error ? error : "the answer makes no sense");
+	snprintf(p->text, sizeof(p->text), "%s", error ? error : "the answer makes no sense");
 	return NULL;
 }
 
-int sl_client_call(const char *admin, json_t *request, json_t **ret)
+int sl_client_ask(const char *admin, json_t *request, json_t **ret,
+		  struct sl_client_problem *ret_problem)
 {
 	const char *command = json_string_value(json_object_get(request, "command"));
 	_sl_free_ char *text = NULL;
 	json_t *answer, *payload = NULL;
 	size_t len = 0;
 
-	if (command && !exchange(admin, request, &text, &len)) {
+	snprintf(ret_problem->text, sizeof(ret_problem->text), "out of memory");
+	if (command && !exchange(admin, request, &text, &len, ret_problem)) {
 		answer = json_loadb(text, len, 0, NULL);
-		payload = payload_of(answer, command);
+		payload = payload_of(answer, command, ret_problem);
 		json_decref(answer);
 	}
 	json_decref(request);
@@ -243,6 +246,16 @@ int sl_client_call(const char *admin, json_t *request, json_t **ret)
 		return -1;
 	*ret = payload;
 	return 0;
+}
+
+int sl_client_call(const char *admin, json_t *request, json_t **ret)
+{
+	struct sl_client_problem p;
+	int r = sl_client_ask(admin, request, ret, &p);
+
+	if (r < 0)
+		fprintf(stderr, "sluice: %s\n", p.text);
+	return r;
 }
 
 int sl_client_show(const struct sl_client_options *o, json_t *request,

@@ -38,6 +38,13 @@ int sl_client_parse_more(int argc, char **argv, const char *usage, const char *a
 /* Says what is wrong with the arguments, and how to get help. Returns the exit code for that. */
 int sl_client_complain(const char *command, const char *what);
 
+struct sl_client_problem {
+	char text[400];
+};
+
+/* Sends one request (consumed) and waits for its answer. 0 and the payload, or -1 and why. */
+int sl_client_ask(const char *admin, json_t *request, json_t **ret,
+		  struct sl_client_problem *ret_problem);
 /* Sends one request (consumed) and waits for its answer. 0 and the payload, or -1 after a message on
  * stderr. */
 int sl_client_call(const char *admin, json_t *request, json_t **ret);

@@ -24,6 +24,7 @@ int sl_cmd_reopen_logs(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_stats(int argc, char **argv);
 int sl_cmd_status(int argc, char **argv);
+int sl_cmd_top(int argc, char **argv);
 int sl_cmd_unload(int argc, char **argv);
 
 #endif

@@ -27,6 +27,7 @@ static const struct {
 	{"servers", sl_cmd_servers, "show the upstreams' servers, their state and why"},
 	{"stats", sl_cmd_stats, "show counters, latencies, memory, engines and workers"},
 	{"status", sl_cmd_status, "show what is loaded and attached, and the maps' memory"},
+	{"top", sl_cmd_top, "a terminal screen of what goes on, once a second"},
 	{"unload", sl_cmd_unload, "detach and remove the BPF programs and maps"},
 };
 

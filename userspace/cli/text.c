@@ -29,6 +29,36 @@ const char *sl_text_bytes(uint64_t n, char buf[SL_TEXT_MAX])
 	return buf;
 }
 
+const char *sl_text_rate(double n, char buf[SL_TEXT_MAX])
+{
+	static const char units[] = "kMGT";
+	size_t i = 0;
+
+	if (n < 0)
+		snprintf(buf, SL_TEXT_MAX, "-");
+	else if (n < 0.05)
+		snprintf(buf, SL_TEXT_MAX, "0");
+	else if (n < 9.95)
+		snprintf(buf, SL_TEXT_MAX, "%.1f", n);
+	else if (n < 9999.5)
+		snprintf(buf, SL_TEXT_MAX, "%.0f", n);
+	else {
+		for (n /= 1000; n >= 999.95 && i + 2 < sizeof(units); i++)
+			n /= 1000;
+		snprintf(buf, SL_TEXT_MAX, "%.1f%c", n, units[i]);
+	}
+	return buf;
+}
+
+const char *sl_text_byte_rate(double n, char buf[SL_TEXT_MAX])
+{
+	if (n < 0)
+		snprintf(buf, SL_TEXT_MAX, "-");
+	else
+		sl_text_bytes((uint64_t)n, buf);
+	return buf;
+}
+
 const char *sl_text_us(uint64_t us, char buf[SL_TEXT_MAX])
 {
 	if (!us)

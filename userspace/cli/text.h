@@ -13,6 +13,10 @@
 
 /* "999 B", "1.5 KiB", "12.0 GiB". */
 const char *sl_text_bytes(uint64_t n, char buf[SL_TEXT_MAX]);
+/* "-" below 0 (not known yet), "0", "9.5", "950", "12.3k", "1.2M": so many, or so many a second. */
+const char *sl_text_rate(double n, char buf[SL_TEXT_MAX]);
+/* The same of bytes. */
+const char *sl_text_byte_rate(double n, char buf[SL_TEXT_MAX]);
 /* "-" for 0, "950 us", "1.50 ms", "12.3 s", "95 m". */
 const char *sl_text_us(uint64_t us, char buf[SL_TEXT_MAX]);
 /* "0.9s", "59s", "12m03s", "1h02m", "3d04h". */
