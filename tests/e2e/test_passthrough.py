@@ -35,7 +35,7 @@ UPSTREAMS = [
 ]
 PORTS = {"web": 3128, "raw": 4001, "tls": 4002, "dead": 4003, "moves": 4004, "proxied-web": 4005,
          "proxied-raw": 4006, "told1": 4007, "told2": 4008, "told-web": 4009, "proxied-tls": 4010,
-         "spliced": 4011, "few": 4012, "strict-tls": 4013}
+         "spliced": 4011, "few": 4012, "strict-tls": 4013, "proxied-told2": 4014}
 
 
 def listener(name, mode, **keys):
@@ -53,6 +53,7 @@ LISTENERS = [
     listener("proxied-web", "http", upstream="web", proxy_from=f"{CLIENT}/32",
              forwarded="x-forwarded-for"),
     listener("proxied-raw", "tcp", upstream="told1", proxy_from=[f"{CLIENT}/32", "fd00::/8"]),
+    listener("proxied-told2", "tcp", upstream="told2", proxy_from=CLIENT),
     listener("proxied-tls", "sni", routes=TLS_ROUTES, proxy_from=CLIENT),
     listener("told1", "tcp", upstream="told1"),
     listener("told2", "tcp", upstream="told2"),
@@ -378,8 +379,30 @@ def what_was_told_is_told_on(lab):
     with lab.connect("proxied-raw") as wire:
         wire.send(b"PROXY TCP4 192.0.2.7 10.9.9.9 1234 80\r\nping")
         equal(wire.exactly(4), b"ping", "echo")
-    equal(lab.raw.requests, [f"PROXY TCP4 192.0.2.7 {PROXY_C} 1234 {PORTS['proxied-raw']}\r\n".encode()],
-          "header")
+    equal(lab.raw.requests, [b"PROXY TCP4 192.0.2.7 10.9.9.9 1234 80\r\n"], "header")
+
+
+@suite.test()
+def extensions_are_told_on_without_their_checksum(lab):
+    def tlv(kind, value):
+        return struct.pack("!BH", kind, len(value)) + value
+
+    def v2_with(*tlvs):
+        header = v2_header("192.0.2.7", 1234, "10.9.9.9", 80)
+        return header[:14] + struct.pack("!H", 12 + len(b"".join(tlvs))) + header[16:] + b"".join(tlvs)
+
+    authority, own = tlv(2, b"a.test"), tlv(0xe0, b"x" * 900)
+    wanted = v2_with(authority, own)
+
+    def read_header(wire, seen):
+        seen.requests.append(wire.exactly(len(wanted)))
+        wire.sock.sendall(wire.exactly(4))
+
+    lab.reset(read_header)
+    with lab.connect("proxied-told2") as wire:
+        wire.send(v2_with(authority, tlv(3, b"crc!"), own) + b"ping")
+        equal(wire.exactly(4), b"ping", "echo")
+    equal(lab.raw.requests, [wanted], "header")
 
 
 @suite.test()

@@ -26,6 +26,10 @@ UPSTREAMS = [
     {"name": "connected", "servers": [f"{SERVER}:82", CHECKED[0]],
      "health": {"interval": "50ms", "fall": 2, "rise": 1}},
     {"name": "plain", "servers": BOTH},
+    {"name": "told1", "servers": [f"{SERVER}:85"], "proxy_protocol": "v1",
+     "health": {"path": "/healthz", "interval": "50ms", "fall": 1, "rise": 1}},
+    {"name": "told2", "servers": [f"{SERVER}:86"], "proxy_protocol": "v2",
+     "health": {"interval": "50ms", "fall": 1, "rise": 1}},
 ]
 ROUTES = [{"host": f"{u['name']}.test", "upstream": u["name"]} for u in UPSTREAMS]
 BROKEN = response(b"Content-Length: 0", status=b"500 Internal Server Error")
@@ -180,6 +184,34 @@ def a_check_without_a_path_wants_a_connection(lab):
 
 
 @suite.test()
+def checks_introduce_themselves_where_a_header_is_wanted(lab):
+    headers = {"told1": b"PROXY UNKNOWN\r\n",
+               "told2": b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"}
+
+    def wants(header):
+        def handler(wire, seen):
+            seen.requests.append(wire.exactly(len(header)))
+            if header == headers["told1"]:
+                seen.requests.append(wire.request().start)
+                wire.send(OK)
+        return handler
+
+    origins = {name: Origin(lab.net.server, SERVER, port, wants(headers[name]))
+               for name, port in (("told1", 85), ("told2", 86))}
+    for name, origin in origins.items():
+        until(lambda: server_of(lab, name)["state"] == "up" and origin.requests, 5, f"{name} is up")
+        equal(origin.requests[0], headers[name], "header")
+    until(lambda: len(origins["told1"].requests) > 1, 5, "the check itself")
+    check(b"/healthz" in origins["told1"].requests[1], "what it asks for")
+    for origin in origins.values():
+        origin.close()
+
+
+def server_of(lab, upstream):
+    return next(s for s in lab.sluice.ask("servers")["servers"] if s["upstream"] == upstream)
+
+
+@suite.test()
 def a_drained_server_gets_nothing_until_it_is_enabled(lab):
     lab.reset()
     done = lab.sluice.cli("drain", "server", f"plain/{BOTH[0]}")
@@ -204,7 +236,7 @@ def operators_see_servers_and_why(lab):
     lines = [line.split() for line in shown.stdout.splitlines()]
     equal(lines[0][:3], ["UPSTREAM", "SERVER", "STATE"], "headings")
     equal(lines[1][:3], ["app", BOTH[0], "ejected"], "first server")
-    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 12, "servers as JSON")
+    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 14, "servers as JSON")
     metrics = lab.sluice.http_get("/metrics").decode()
     check(f'sluice_server_up{{upstream="app",server="{BOTH[0]}"}} 0\n' in metrics, "metrics")
     for words in (["drain", "server", "app"], ["enable", "server"], ["enable", "app/x"]):

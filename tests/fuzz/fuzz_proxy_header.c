@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct sl_proxy_header h = {0}, shorter = {0};
 	enum sl_proxy_result r = read_exact(data, len, &h), before;
-	char text[SL_PROXY_WRITE_MAX];
+	char text[SL_PROXY_HEADER_MAX];
 
 	before = read_exact(data, len / 2, &shorter);
 	FUZZ_CHECK(before == SL_PROXY_MORE || before == r);
@@ -46,7 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	FUZZ_CHECK(h.len && h.len <= len && h.src.family == h.dst.family);
 	if (h.src.family == AF_UNSPEC)
 		return 0;
+	sl_proxy_header_read(sl_slice((const char *)data, len),
+			     &h); /* the copy is gone, its TLVs with it */
 	check_again(&h, text, sl_proxy_header_write_v1(text, &h.src, &h.dst));
-	check_again(&h, text, sl_proxy_header_write_v2(text, &h.src, &h.dst));
+	check_again(&h, text, sl_proxy_header_write_v2(text, &h.src, &h.dst, h.tlvs));
 	return 0;
 }

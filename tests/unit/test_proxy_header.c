@@ -140,7 +140,7 @@ static void what_is_written_can_be_read(void **state)
 		 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
 		{"192.0.2.1:1", "[2001:db8::2]:2"},
 	};
-	char text[SL_PROXY_WRITE_MAX];
+	char text[SL_PROXY_HEADER_MAX];
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
 		struct sl_proxy_header h = {0};
@@ -151,7 +151,8 @@ static void what_is_written_can_be_read(void **state)
 		assert_int_equal(sl_addr_parse(sl_slice_str(rows[i].dst), &dst), 0);
 		for (int version = 1; version <= 2; version++) {
 			len = version == 1 ? sl_proxy_header_write_v1(text, &src, &dst)
-					   : sl_proxy_header_write_v2(text, &src, &dst);
+					   : sl_proxy_header_write_v2(text, &src, &dst,
+								      (struct sl_slice){0});
 			assert_int_equal(read_exact(sl_slice(text, len), &h), SL_PROXY_OK);
 			assert_int_equal(h.len, len);
 			if (src.family != dst.family)
@@ -162,6 +163,48 @@ static void what_is_written_can_be_read(void **state)
 	}
 }
 
+static void extensions_are_passed_on_but_for_checksum_and_padding(void **state)
+{
+	static const char in[] = SIGNATURE "\x21\x11\0\x20" IP4 "\x02\0\x03"
+					   "a.b"
+					   "\x03\0\x04"
+					   "crc."
+					   "\x04\0\x01"
+					   "."
+					   "\xe0\0\0";
+	static const char want[] = SIGNATURE "\x21\x11\0\x15" IP4 "\x02\0\x03"
+					     "a.b"
+					     "\xe0\0\0";
+	char out[SL_PROXY_HEADER_MAX];
+	struct sl_proxy_header h;
+
+	assert_int_equal(sl_proxy_header_read(sl_slice(in, sizeof(in) - 1), &h), SL_PROXY_OK);
+	assert_int_equal(sl_proxy_header_write_v2(out, &h.src, &h.dst, h.tlvs), sizeof(want) - 1);
+	assert_memory_equal(out, want, sizeof(want) - 1);
+}
+
+/* What came fits in any case: what is written has no more than what was read. */
+static void as_many_extensions_as_fit_are_passed_on(void **state)
+{
+	char in[SL_PROXY_HEADER_MAX + 8] = SIGNATURE "\x21\x11", out[SL_PROXY_HEADER_MAX];
+	const size_t addresses = 12, value = SL_PROXY_HEADER_MAX - 16 - addresses - 3;
+	struct sl_proxy_header h;
+	struct sl_addr src;
+
+	in[14] = (SL_PROXY_HEADER_MAX - 16) >> 8;
+	in[15] = (char)(SL_PROXY_HEADER_MAX - 16);
+	memcpy(in + 16, IP4, addresses);
+	in[28] = (char)0xe0;
+	in[29] = (char)(value >> 8);
+	in[30] = (char)value;
+	assert_int_equal(sl_proxy_header_read(sl_slice(in, SL_PROXY_HEADER_MAX), &h), SL_PROXY_OK);
+	assert_int_equal(sl_proxy_header_write_v2(out, &h.src, &h.dst, h.tlvs),
+			 SL_PROXY_HEADER_MAX);
+	assert_memory_equal(out, in, SL_PROXY_HEADER_MAX);
+	sl_addr_parse(SL_SLICE("[2001:db8::1]:1"), &src);
+	assert_int_equal(sl_proxy_header_write_v2(out, &src, &src, h.tlvs), 16 + 36);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +212,8 @@ int main(void)
 		cmocka_unit_test(every_beginning_waits_for_more),
 		cmocka_unit_test(lengths_are_bounded),
 		cmocka_unit_test(what_is_written_can_be_read),
+		cmocka_unit_test(extensions_are_passed_on_but_for_checksum_and_padding),
+		cmocka_unit_test(as_many_extensions_as_fit_are_passed_on),
 	};
 
 	return cmocka_run_group_tests_name("proxy-header", tests, NULL, NULL);

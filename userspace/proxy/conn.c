@@ -14,6 +14,7 @@
 #include "proxy/conn.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/util.h"
 
@@ -51,6 +52,7 @@ static void release_conn(struct sl_task *t)
 {
 	struct sl_conn *c = sl_container_of(t, struct sl_conn, release);
 
+	free(c->told);
 	sl_slab_put(&c->worker->conns, c);
 }
 

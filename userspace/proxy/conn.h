@@ -46,6 +46,13 @@ enum sl_conn_state {
 
 struct sl_exchange;
 
+/* What a PROXY header said beside the client's address. */
+struct sl_told {
+	struct sl_addr destination;
+	uint16_t len;
+	char tlvs[];
+};
+
 struct sl_conn {
 	struct sl_worker *worker;
 	struct sl_listener *listener;
@@ -61,6 +68,7 @@ struct sl_conn {
 	size_t scanned;	      /* of the head in `in` */
 	uint32_t linger_left; /* bytes still discarded in SL_CONN_LINGER */
 	struct sl_addr source;
+	struct sl_told *told; /* by a PROXY header; NULL: nothing */
 	enum sl_conn_state state;
 	bool readable, writable;
 	bool input_ended;

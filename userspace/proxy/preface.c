@@ -7,6 +7,8 @@
 #include "proxy/conn.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "proxy/client_hello.h"
@@ -50,6 +52,22 @@ static void refuse_header(struct sl_conn *c)
 	sl_conn_close(c, SL_CLOSE_RESET);
 }
 
+/* What a server is told on, beside the client: where that client went, and extensions. */
+static bool keep_told(struct sl_conn *c, const struct sl_proxy_header *h)
+{
+	c->told = malloc(sizeof(*c->told) + h->tlvs.len);
+	if (!c->told) {
+		sl_count(c->worker->stats.refused_memory_total, 1);
+		sl_conn_close(c, SL_CLOSE_RESET);
+		return false;
+	}
+	c->told->destination = h->dst;
+	c->told->len = (uint16_t)h->tlvs.len;
+	if (h->tlvs.len)
+		memcpy(c->told->tlvs, h->tlvs.p, h->tlvs.len);
+	return true;
+}
+
 /* False if it waits, or the connection has ended. */
 static bool take_header(struct sl_conn *c)
 {
@@ -63,6 +81,8 @@ static bool take_header(struct sl_conn *c)
 		refuse_header(c);
 		return false;
 	}
+	if (h.src.family != AF_UNSPEC && !keep_told(c, &h))
+		return false;
 	sl_buf_consume(c->in, (uint32_t)h.len);
 	if (!sl_buf_len(c->in))
 		c->in = sl_buf_put(&c->worker->buffers, c->in);
@@ -71,21 +91,26 @@ static bool take_header(struct sl_conn *c)
 }
 
 static size_t write_header(enum sl_proxy_protocol version, const struct sl_conn *c,
-			   char out[SL_PROXY_WRITE_MAX])
+			   char out[SL_PROXY_HEADER_MAX])
 {
+	struct sl_slice tlvs = {0};
 	struct sl_endpoint e = {0};
-	struct sl_addr local;
 
-	c->client->ops->endpoint(c->client, &e);
-	local = e.local;
-	sl_addr_unmap(&local);
-	return version == SL_PROXY_PROTOCOL_V1 ? sl_proxy_header_write_v1(out, &c->source, &local)
-					       : sl_proxy_header_write_v2(out, &c->source, &local);
+	if (c->told) {
+		e.local = c->told->destination;
+		tlvs = sl_slice(c->told->tlvs, c->told->len);
+	} else {
+		c->client->ops->endpoint(c->client, &e);
+	}
+	sl_addr_unmap(&e.local);
+	return version == SL_PROXY_PROTOCOL_V1
+		       ? sl_proxy_header_write_v1(out, &c->source, &e.local)
+		       : sl_proxy_header_write_v2(out, &c->source, &e.local, tlvs);
 }
 
 bool sl_preface_send(struct sl_conn *c, const struct sl_upstream_config *u, struct sl_stream *s)
 {
-	char header[SL_PROXY_WRITE_MAX];
+	char header[SL_PROXY_HEADER_MAX];
 	struct iovec iov = {.iov_base = header};
 
 	if (!u->proxy_protocol)

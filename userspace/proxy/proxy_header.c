@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* PROXY protocol headers. Extensions of version 2 (TLVs) must have lengths that add up; what they say is
- * not used, and none is written. */
+ * not used, only passed on. */
 
 #include "proxy/proxy_header.h"
 
@@ -21,6 +21,8 @@
 #define TCP6_BYTES 36
 #define UNIX_BYTES 216
 #define TLV_HEADER 3
+#define TLV_CRC32C 0x03
+#define TLV_NOOP   0x04
 
 static const char v2_signature[] = "\r\n\r\n\0\r\nQUIT\n";
 #define V2_SIGNATURE 12
@@ -121,18 +123,25 @@ static void take_ip6(struct sl_addr *a, const char *address, const char *port)
 	sl_addr_set_port(a, get16(port));
 }
 
+/* Cuts the next extension off. False if its length doesn't add up. */
+static bool next_tlv(struct sl_slice *rest, struct sl_slice *ret)
+{
+	size_t len = rest->len < TLV_HEADER ? SIZE_MAX : TLV_HEADER + (size_t)get16(rest->p + 1);
+
+	if (len > rest->len)
+		return false;
+	*ret = sl_slice(rest->p, len);
+	*rest = sl_slice(rest->p + len, rest->len - len);
+	return true;
+}
+
 static bool tlvs_add_up(struct sl_slice s)
 {
-	while (s.len) {
-		size_t len;
+	struct sl_slice tlv;
 
-		if (s.len < TLV_HEADER)
+	while (s.len)
+		if (!next_tlv(&s, &tlv))
 			return false;
-		len = TLV_HEADER + (size_t)get16(s.p + 1);
-		if (len > s.len)
-			return false;
-		s = sl_slice(s.p + len, s.len - len);
-	}
 	return true;
 }
 
@@ -175,6 +184,8 @@ static bool read_v2_body(uint8_t command, uint8_t protocol, struct sl_slice body
 		take_ip6(&ret->src, p, p + 32);
 		take_ip6(&ret->dst, p + 16, p + 34);
 	}
+	if (ret->src.family != AF_UNSPEC)
+		ret->tlvs = sl_slice(p + n, body.len - n);
 	return true;
 }
 
@@ -226,14 +237,14 @@ static bool are_alike(const struct sl_addr *src, const struct sl_addr *dst)
 	return src->family == dst->family && (src->family == AF_INET || src->family == AF_INET6);
 }
 
-size_t sl_proxy_header_write_v1(char out[SL_PROXY_WRITE_MAX], const struct sl_addr *src,
+size_t sl_proxy_header_write_v1(char out[SL_PROXY_HEADER_MAX], const struct sl_addr *src,
 				const struct sl_addr *dst)
 {
 	char from[SL_ADDR_STR_MAX], to[SL_ADDR_STR_MAX];
 
 	if (!are_alike(src, dst))
-		return (size_t)snprintf(out, SL_PROXY_WRITE_MAX, "PROXY UNKNOWN\r\n");
-	return (size_t)snprintf(out, SL_PROXY_WRITE_MAX, "PROXY TCP%c %s %s %u %u\r\n",
+		return (size_t)snprintf(out, SL_PROXY_HEADER_MAX, "PROXY UNKNOWN\r\n");
+	return (size_t)snprintf(out, SL_PROXY_HEADER_MAX, "PROXY TCP%c %s %s %u %u\r\n",
 				src->family == AF_INET ? '4' : '6', sl_addr_format_host(src, from),
 				sl_addr_format_host(dst, to), sl_addr_port(src), sl_addr_port(dst));
 }
@@ -244,31 +255,46 @@ static char *put(char *at, const void *bytes, size_t len)
 	return at + len;
 }
 
-size_t sl_proxy_header_write_v2(char out[SL_PROXY_WRITE_MAX], const struct sl_addr *src,
-				const struct sl_addr *dst)
+static char *put_addresses(char *at, const struct sl_addr *src, const struct sl_addr *dst)
 {
-	bool alike = are_alike(src, dst), ip4 = src->family == AF_INET;
-	uint8_t len = !alike ? 0 : ip4 ? TCP4_BYTES : TCP6_BYTES;
-	const uint8_t rest[] = {alike ? V2_PROXY : V2_LOCAL,
-				!alike ? 0
-				: ip4  ? V2_TCP4
-				       : V2_TCP6,
-				0, len};
-	char *at = put(out, v2_signature, V2_SIGNATURE);
-
-	at = put(at, rest, sizeof(rest));
-	if (!alike)
-		return V2_START;
-	if (ip4) {
+	if (src->family == AF_INET) {
 		at = put(at, &src->in.sin_addr, 4);
 		at = put(at, &dst->in.sin_addr, 4);
 		at = put(at, &src->in.sin_port, 2);
-		put(at, &dst->in.sin_port, 2);
-	} else {
-		at = put(at, &src->in6.sin6_addr, 16);
-		at = put(at, &dst->in6.sin6_addr, 16);
-		at = put(at, &src->in6.sin6_port, 2);
-		put(at, &dst->in6.sin6_port, 2);
+		return put(at, &dst->in.sin_port, 2);
 	}
+	at = put(at, &src->in6.sin6_addr, 16);
+	at = put(at, &dst->in6.sin6_addr, 16);
+	at = put(at, &src->in6.sin6_port, 2);
+	return put(at, &dst->in6.sin6_port, 2);
+}
+
+static char *put_tlvs(char *at, const char *end, struct sl_slice tlvs)
+{
+	struct sl_slice tlv;
+
+	while (tlvs.len && next_tlv(&tlvs, &tlv))
+		if (tlv.p[0] != TLV_CRC32C && tlv.p[0] != TLV_NOOP && tlv.len <= (size_t)(end - at))
+			at = put(at, tlv.p, tlv.len);
+	return at;
+}
+
+size_t sl_proxy_header_write_v2(char out[SL_PROXY_HEADER_MAX], const struct sl_addr *src,
+				const struct sl_addr *dst, struct sl_slice tlvs)
+{
+	bool alike = are_alike(src, dst);
+	char *at = put(out, v2_signature, V2_SIGNATURE);
+	uint16_t len;
+
+	*at++ = alike ? V2_PROXY : V2_LOCAL;
+	*at++ = !alike ? 0 : src->family == AF_INET ? V2_TCP4 : V2_TCP6;
+	at += sizeof(len);
+	if (alike) {
+		at = put_addresses(at, src, dst);
+		at = put_tlvs(at, out + SL_PROXY_HEADER_MAX, tlvs);
+	}
+	len = (uint16_t)(at - out - V2_START);
+	out[V2_START - 2] = (char)(len >> 8);
+	out[V2_START - 1] = (char)len;
 	return V2_START + (size_t)len;
 }

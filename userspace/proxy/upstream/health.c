@@ -15,6 +15,7 @@
 #include "http/head.h"
 #include "proxy/dial.h"
 #include "proxy/names/resolve.h"
+#include "proxy/proxy_header.h"
 
 #define ANSWER_BYTES 4096
 
@@ -119,6 +120,23 @@ static void stream_event(struct sl_stream *s, unsigned events)
 	}
 }
 
+/* A server that wants a PROXY header takes nothing without: this one says that no client is behind it. */
+static bool introduce(struct check *c)
+{
+	enum sl_proxy_protocol version = c->server->upstream->config->proxy_protocol;
+	const struct sl_addr none = {0};
+	char header[SL_PROXY_HEADER_MAX];
+	struct iovec iov = {.iov_base = header};
+
+	if (version == SL_PROXY_PROTOCOL_NONE)
+		return true;
+	iov.iov_len =
+		version == SL_PROXY_PROTOCOL_V1
+			? sl_proxy_header_write_v1(header, &none, &none)
+			: sl_proxy_header_write_v2(header, &none, &none, (struct sl_slice){0});
+	return c->stream->ops->write(c->stream, &iov, 1) == (ssize_t)iov.iov_len;
+}
+
 static void ask(struct check *c)
 {
 	const struct sl_health_config *config = config_of(c);
@@ -148,6 +166,8 @@ static void dial_done(void *owner, const struct sl_dial_done *done)
 	c->stream = done->stream;
 	if (done->result != SL_DIAL_OK)
 		conclude(c, false, sl_dial_result_name(done->result));
+	else if (!introduce(c))
+		conclude(c, false, "check was hung up on");
 	else if (config_of(c)->path)
 		ask(c);
 	else
