@@ -16,6 +16,7 @@
 #define SL_PORTS_MAX	 4
 #define SL_PORT_ADDRS	 4 /* addresses of a port */
 #define SL_PORT_BURST	 64
+#define SL_PORT_PRIVATE	 128 /* bytes beside each frame, for the stack */
 #define SL_PORT_WORD_MAX 256
 
 struct rte_mbuf;
@@ -34,8 +35,8 @@ struct sl_port_config {
 	const char *device;
 	const char *driver; /* of a kernel's device: "af_xdp" or "af_packet" */
 	struct sl_port_addr addr[SL_PORT_ADDRS];
-	size_t n_addr;			   /* IPv4: one at most */
-	struct sl_addr gateway4, gateway6; /* AF_UNSPEC: none */
+	size_t n_addr;		 /* IPv4: one at most */
+	struct sl_addr gateway4; /* AF_UNSPEC: none */
 };
 
 struct sl_dpdk_config {
@@ -44,7 +45,6 @@ struct sl_dpdk_config {
 	uint32_t memory_mb;	 /* of DPDK's own */
 	bool huge_pages;	 /* false: ordinary memory */
 	const char *file_prefix; /* of DPDK's files, one for each process of a host */
-	const char *log_level;	 /* of DPDK: "error", "notice", "debug", ... */
 };
 
 struct sl_port_stats {
@@ -52,6 +52,7 @@ struct sl_port_stats {
 	uint64_t tx_frames, tx_bytes;
 	uint64_t tx_dropped; /* the queue was full, or memory was out */
 	uint64_t rx_missed;  /* as the device counts: nobody fetched them in time */
+	uint64_t tx_errors;  /* the same: it could not send them */
 };
 
 /* Starts DPDK and all ports. Once in a process. 0, or -errno with what to do about it in ret_reason. */
@@ -70,6 +71,8 @@ const uint8_t *sl_port_mac(const struct sl_port *p);
 uint16_t sl_port_mtu(const struct sl_port *p);
 /* Readable when frames wait, or -1: the port must be polled. */
 int sl_port_fd(const struct sl_port *p);
+/* Before and after waiting for the descriptor: some devices have to be told. */
+void sl_port_expect(struct sl_port *p, bool waiting);
 
 /* At most SL_PORT_BURST frames that have arrived. The caller owns them. */
 unsigned sl_port_receive(struct sl_port *p, struct rte_mbuf **ret);

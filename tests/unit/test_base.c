@@ -308,6 +308,64 @@ static void a_posted_task_that_was_taken_back_does_not_run(void **state)
 	sl_loop_free(l);
 }
 
+struct test_poller {
+	struct sl_poller poller;
+	int may_ms;
+	unsigned polls;
+};
+
+static int tell_may_wait(struct sl_poller *p)
+{
+	return sl_container_of(p, struct test_poller, poller)->may_ms;
+}
+
+static void count_poll(struct sl_poller *p)
+{
+	sl_container_of(p, struct test_poller, poller)->polls++;
+}
+
+struct test_reader {
+	struct sl_io io;
+	unsigned events;
+};
+
+static void count_event(struct sl_io *io, uint32_t events)
+{
+	sl_container_of(io, struct test_reader, io)->events++;
+}
+
+static void a_poller_says_how_long_the_loop_waits(void **state)
+{
+	struct test_poller p = {.poller = {.may_wait = tell_may_wait, .poll = count_poll}};
+	struct test_reader reader = {.io.on_event = count_event};
+	uint64_t start_us;
+	struct sl_loop *l;
+	int fds[2];
+
+	assert_int_equal(sl_loop_new(&l), 0);
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	reader.io.fd = fds[0];
+	assert_int_equal(sl_loop_add(l, &reader.io, EPOLLIN), 0);
+	sl_loop_set_poller(l, &p.poller);
+	for (unsigned i = 0; i < SL_LOOP_POLLS; i++)
+		assert_int_equal(sl_loop_turn(l, -1), 0);
+	assert_int_equal(p.polls, SL_LOOP_POLLS);
+	assert_int_equal(reader.events, 1); /* descriptors have their turn all the same */
+
+	sl_loop_del(l, &reader.io);
+	p.may_ms = 20;
+	start_us = sl_clock_us();
+	assert_int_equal(sl_loop_turn(l, -1), 0);
+	assert_true(sl_clock_us() - start_us >= 19000);
+	sl_loop_set_poller(l, NULL);
+	assert_int_equal(sl_loop_turn(l, 0), 0);
+	assert_int_equal(p.polls, SL_LOOP_POLLS + 1);
+	close(fds[0]);
+	close(fds[1]);
+	sl_loop_free(l);
+}
+
 static void records_leave_the_ring_as_they_went_in(void **state)
 {
 	struct sl_ring *r;
@@ -365,6 +423,7 @@ int main(void)
 		cmocka_unit_test(a_deleted_descriptor_gets_no_event_from_the_same_batch),
 		cmocka_unit_test(a_task_posted_by_another_thread_wakes_the_loop),
 		cmocka_unit_test(a_posted_task_that_was_taken_back_does_not_run),
+		cmocka_unit_test(a_poller_says_how_long_the_loop_waits),
 		cmocka_unit_test(records_leave_the_ring_as_they_went_in),
 		cmocka_unit_test(percentiles_are_within_a_sixteenth),
 	};

@@ -211,10 +211,12 @@ static const struct bad {
 	{"? [a]\n: b\n", "t:1:3: expected a key, got a list"},
 	{"<<: {workers: 1}\n",
 	 "t:1:1: unknown key '<<', expected one of: workers, admin, metrics, via, log_level, "
-	 "splice, limits, timeouts, access_log, resolver, pool, listeners, upstreams"},
+	 "transport, dpdk, splice, limits, timeouts, access_log, resolver, pool, listeners, "
+	 "upstreams"},
 	{"\"bad\\nkey\\x1b\": 1\n",
 	 "t:1:1: unknown key 'bad?key?', expected one of: workers, admin, metrics, via, "
-	 "log_level, splice, limits, timeouts, access_log, resolver, pool, listeners, upstreams"},
+	 "log_level, transport, dpdk, splice, limits, timeouts, access_log, resolver, pool, "
+	 "listeners, upstreams"},
 	{"workers: !!int 4\n", "t:1:10: workers: tags are not supported"},
 	{"via: !x y\n", "t:1:6: via: tags are not supported"},
 	{"via: \"a\\0b\"\n", "t:1:6: via: a string must not contain NUL"},

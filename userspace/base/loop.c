@@ -30,6 +30,8 @@ struct sl_loop {
 	struct sl_wheel wheel;
 	uint64_t now_us;
 	struct sl_list deferred;
+	struct sl_poller *poller; /* or NULL */
+	unsigned unwatched;	  /* turns since descriptors were looked at */
 	pthread_mutex_t posted_lock;
 	struct sl_list posted;
 	bool stop; /* atomic */
@@ -173,6 +175,11 @@ void sl_loop_forget(struct sl_loop *l, struct sl_io *io)
 	io->index = 0;
 }
 
+void sl_loop_set_poller(struct sl_loop *l, struct sl_poller *p)
+{
+	l->poller = p;
+}
+
 void sl_task_init(struct sl_task *t, void (*run)(struct sl_task *t))
 {
 	sl_list_init(&t->node);
@@ -300,16 +307,31 @@ static void dispatch(struct sl_loop *l, const struct epoll_event *events, int n)
 	}
 }
 
+/* As epoll_wait(2). A loop that does not wait need not ask the kernel each time. */
+static int wait_events(struct sl_loop *l, struct epoll_event *events, int max_wait_ms)
+{
+	int may_ms = l->poller ? l->poller->may_wait(l->poller) : -1;
+
+	if (may_ms >= 0 && (max_wait_ms < 0 || max_wait_ms > may_ms))
+		max_wait_ms = may_ms;
+	if (!may_ms && ++l->unwatched < SL_LOOP_POLLS)
+		return 0;
+	l->unwatched = 0;
+	return epoll_wait(l->epoll_fd, events, BATCH, wait_ms(l, max_wait_ms));
+}
+
 int sl_loop_turn(struct sl_loop *l, int max_wait_ms)
 {
 	struct epoll_event events[BATCH];
 	uint64_t spent_us;
 	int n;
 
-	n = epoll_wait(l->epoll_fd, events, BATCH, wait_ms(l, max_wait_ms));
+	n = wait_events(l, events, max_wait_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	l->now_us = sl_clock_us();
+	if (l->poller)
+		l->poller->poll(l->poller);
 	if (n > 0)
 		dispatch(l, events, n);
 	sl_wheel_advance(&l->wheel, l->now_us / 1000);

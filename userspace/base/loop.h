@@ -4,8 +4,8 @@
 
 /* Event loop of one thread over epoll(7).
  *
- * Order inside one turn: wait; run I/O callbacks of the batch; fire due timers; run what other
- * threads posted; run deferred tasks. Deferred tasks run last, so "free me later" is
+ * Order inside one turn: wait; ask the poller; run I/O callbacks of the batch; fire due timers; run
+ * what other threads posted; run deferred tasks. Deferred tasks run last, so "free me later" is
  * sl_loop_defer(): no callback of the same batch can then meet a freed object, provided that the
  * object was removed with sl_loop_del() before (its events still in the batch are dropped).
  *
@@ -33,6 +33,15 @@ struct sl_task {
 	void (*run)(struct sl_task *t);
 };
 
+/* Something that is asked instead of waited for, such as a network card without the kernel: once a turn,
+ * before the I/O callbacks. Owned by whoever set it. */
+struct sl_poller {
+	/* Before the loop waits: milliseconds that it may, -1: for ever, 0: not at all. */
+	int (*may_wait)(struct sl_poller *p);
+	/* After it has waited, or not. */
+	void (*poll)(struct sl_poller *p);
+};
+
 int sl_loop_new(struct sl_loop **ret);
 void sl_loop_free(struct sl_loop *l);
 
@@ -51,6 +60,11 @@ void sl_loop_del(struct sl_loop *l, struct sl_io *io);
 /* The same for a descriptor without a duplicate that is closed at once: closing ends what epoll knows
  * of it, and saves a system call. */
 void sl_loop_forget(struct sl_loop *l, struct sl_io *io);
+
+/* One poller; NULL: none. While it does not let the loop wait, descriptors are looked at in every
+ * SL_LOOP_POLLS-th turn only. */
+#define SL_LOOP_POLLS 8
+void sl_loop_set_poller(struct sl_loop *l, struct sl_poller *p);
 
 void sl_task_init(struct sl_task *t, void (*run)(struct sl_task *t));
 /* Runs t at the end of this turn (or of the next, if deferred from a deferred task). A task that

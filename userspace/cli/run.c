@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
+#include "cli/run_dpdk.h"
 #include "proxy/config/config.h"
 #include "proxy/server.h"
 #include "splice/packet_config.h"
@@ -121,6 +122,8 @@ int sl_cmd_run(int argc, char **argv)
 	sl_log_set_level(config->log_level);
 	configure_packet(&config->splice);
 	choose_engines(config, engines);
+	if (config->transport == SL_TRANSPORT_DPDK)
+		sl_run_with_dpdk(config, &parts);
 	r = sl_server_run(config, &parts);
 	sl_config_free(config);
 	return r < 0 ? SL_EXIT_FAILED : SL_EXIT_DONE;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/config/config_dpdk.h"
 #include "proxy/config/config_route.h"
 #include "proxy/config/config_schema.h"
 #include "proxy/config/config_upstream.h"
@@ -24,6 +25,7 @@ static const struct sl_config defaults = {
 		   .pairs = 65536,
 		   .mss = 1400,
 		   .time_wait_ms = 60000},
+	.dpdk = {.memory = 256 << 20},
 	.limits = {.connections = 50000,
 		   .head = 16 * 1024,
 		   .headers = 100,
@@ -158,6 +160,7 @@ void sl_config_free(struct sl_config *c)
 	for (char **s = c->splice.devices; s && *s; s++)
 		free(*s);
 	free(c->splice.devices);
+	sl_config_free_dpdk(&c->dpdk);
 	for (size_t i = 0; i < c->n_upstreams; i++)
 		sl_config_free_upstream(&c->upstreams[i]);
 	free(c->upstreams);

@@ -288,6 +288,41 @@ struct sl_pool_config {
 	uint32_t idle_timeout_ms; /* 30s */
 };
 
+enum sl_transport_choice {
+	SL_TRANSPORT_SOCKET, /* the kernel's */
+	SL_TRANSPORT_DPDK,
+};
+
+#define SL_DPDK_PORTS_MAX     4
+#define SL_DPDK_ADDRESSES_MAX 4
+
+enum sl_dpdk_driver {
+	SL_DPDK_AF_XDP,
+	SL_DPDK_AF_PACKET,
+};
+
+struct sl_dpdk_prefix {
+	struct sl_addr addr;
+	uint8_t bits;
+};
+
+/* An Ethernet port that DPDK owns. */
+struct sl_dpdk_port_section {
+	char *device;		    /* of the kernel, of PCI, or a virtual one as DPDK spells it */
+	enum sl_dpdk_driver driver; /* of a kernel's device, af_xdp */
+	struct sl_dpdk_prefix *addresses;
+	size_t n_addresses;
+	struct sl_addr gateway; /* of IPv4; AF_UNSPEC: none */
+};
+
+struct sl_dpdk_section {
+	struct sl_dpdk_port_section *ports; /* NULL: no section */
+	size_t n_ports;
+	uint64_t memory;   /* 256m */
+	bool huge_pages;   /* false */
+	char *file_prefix; /* NULL: sluice */
+};
+
 struct sl_config {
 	char *file;		/* NULL: built-in defaults */
 	uint32_t workers;	/* 1..256; 0: one per CPU the process may use (auto) */
@@ -295,6 +330,8 @@ struct sl_config {
 	struct sl_addr metrics; /* AF_UNSPEC: off; 127.0.0.1:9145 */
 	char *via;		/* pseudonym in Via; NULL: each process makes its own */
 	enum sl_log_level log_level;
+	enum sl_transport_choice transport; /* socket */
+	struct sl_dpdk_section dpdk;
 	struct sl_splice_config splice;
 	struct sl_limits_config limits;
 	struct sl_timeouts_config timeouts;

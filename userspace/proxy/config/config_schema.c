@@ -12,6 +12,7 @@
 
 #include "proxy/config/config.h"
 #include "proxy/config/config_acl.h"
+#include "proxy/config/config_dpdk.h"
 #include "proxy/config/config_route.h"
 #include "proxy/config/config_upstream.h"
 
@@ -331,6 +332,12 @@ static const struct sl_yaml_choice log_levels[] = {
 	{NULL},
 };
 
+static const struct sl_yaml_choice transports[] = {
+	{"socket", SL_TRANSPORT_SOCKET},
+	{"dpdk", SL_TRANSPORT_DPDK},
+	{NULL},
+};
+
 /* Unix socket paths have room for 107 bytes (unix(7)). */
 static const struct sl_yaml_key root_keys[] = {
 	{READ_CONFIG("workers", read_workers, workers), .min = 1, .max = 256},
@@ -338,6 +345,8 @@ static const struct sl_yaml_key root_keys[] = {
 	{READ_CONFIG("metrics", read_metrics, metrics)},
 	{READ_CONFIG("via", read_via, via), .max = 64},
 	{READ_CONFIG("log_level", sl_yaml_read_choice, log_level), .choices = log_levels},
+	{READ_CONFIG("transport", sl_yaml_read_choice, transport), .choices = transports},
+	{.name = "dpdk", .read = sl_yaml_read_map, .map = &sl_config_dpdk_map},
 	{.name = "splice", .read = sl_yaml_read_map, .map = &splice_map},
 	{.name = "limits", .read = sl_yaml_read_map, .map = &limits_map},
 	{.name = "timeouts", .read = sl_yaml_read_map, .map = &timeouts_map},
@@ -388,6 +397,8 @@ static int check_config(struct sl_yaml *y, const yaml_node_t *n, void *object)
 			c->listeners[i].splice = c->splice.engine;
 		r = check_against_others(y, c, i);
 	}
+	if (!r)
+		r = sl_config_check_dpdk(y, n, c);
 	if (!r)
 		r = sl_config_check_upstreams(y, c);
 	return r ? r : sl_config_resolve_routes(y, c);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sluice run with transport: dpdk. */
+
+#include "cli/run_dpdk.h"
+
+#include <string.h>
+
+#include "base/util.h"
+#include "dpdk/transport.h"
+
+static struct sl_port_config translate_port(const struct sl_dpdk_port_section *from)
+{
+	struct sl_port_config to = {
+		.device = from->device,
+		.driver = from->driver == SL_DPDK_AF_XDP ? "af_xdp" : "af_packet",
+		.n_addr = from->n_addresses,
+		.gateway4 = from->gateway,
+	};
+
+	for (size_t i = 0; i < from->n_addresses; i++)
+		to.addr[i] = (struct sl_port_addr){.addr = from->addresses[i].addr,
+						   .bits = from->addresses[i].bits};
+	return to;
+}
+
+_Static_assert(SL_DPDK_PORTS_MAX <= SL_PORTS_MAX, "more ports in a file than there can be");
+_Static_assert(SL_DPDK_ADDRESSES_MAX <= SL_PORT_ADDRS, "more addresses than there can be");
+
+void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
+{
+	static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
+	static struct sl_dpdk_config dpdk;
+
+	dpdk = (struct sl_dpdk_config){
+		.n_ports = c->dpdk.n_ports,
+		.memory_mb = (uint32_t)(c->dpdk.memory >> 20),
+		.huge_pages = c->dpdk.huge_pages,
+		.file_prefix = c->dpdk.file_prefix ? c->dpdk.file_prefix : "sluice",
+	};
+	for (size_t i = 0; i < c->dpdk.n_ports; i++)
+		dpdk.port[i] = translate_port(&c->dpdk.ports[i]);
+	sl_dpdk_configure(&dpdk);
+	parts->transport_new = sl_dpdk_transport_new;
+	parts->stream_bytes = sl_dpdk_stream_bytes();
+	parts->engines = engines;
+}

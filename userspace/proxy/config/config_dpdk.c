@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The section `dpdk` of the configuration. What devices there are, and whether DPDK can use them, shows
+ * when it starts. */
+
+#include "proxy/config/config_dpdk.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+
+#define DEVICE_MAX 255
+#define PREFIX6	   64 /* the stack knows no other */
+
+#define READ_PORT(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_dpdk_port_section, field)
+#define READ_DPDK(key, reader, field) SL_YAML_FIELD(key, reader, struct sl_config, dpdk.field)
+
+static const struct sl_yaml_choice drivers[] = {
+	{"af_xdp", SL_DPDK_AF_XDP},
+	{"af_packet", SL_DPDK_AF_PACKET},
+	{NULL},
+};
+
+static int read_device(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || !*text || strpbrk(text, " \t/"))
+		return sl_yaml_expected(
+			y, n, "a device such as eth1, 0000:03:00.0 or net_pcap0,rx_pcap=in");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+/* "10.1.0.1/24" */
+static int read_prefix(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		       void *object)
+{
+	struct sl_dpdk_prefix *p = (void *)((char *)object + k->offset);
+	const char *text = sl_yaml_text(n);
+	const char *slash = text ? strchr(text, '/') : NULL;
+	char *end;
+	long bits;
+
+	if (!slash ||
+	    sl_addr_parse_host((struct sl_slice){text, (size_t)(slash - text)}, 0, &p->addr))
+		return sl_yaml_expected(y, n, "an address such as 10.1.0.1/24 or fd00:1::1/64");
+	bits = strtol(slash + 1, &end, 10);
+	if (end == slash + 1 || *end || bits < 1 || bits > 32 + 96 * (p->addr.family == AF_INET6))
+		return sl_yaml_expected(y, n, "an address such as 10.1.0.1/24 or fd00:1::1/64");
+	if (p->addr.family == AF_INET6 && bits != PREFIX6)
+		return sl_yaml_fail(y, n, "an IPv6 network of 64 bits is all that can be");
+	p->bits = (uint8_t)bits;
+	return 0;
+}
+
+static int read_gateway(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			void *object)
+{
+	const char *text = sl_yaml_text(n);
+	struct sl_addr *a = (void *)((char *)object + k->offset);
+
+	if (!text || sl_addr_parse_host(sl_slice_str(text), 0, a) || a->family != AF_INET)
+		return sl_yaml_expected(y, n, "an IPv4 address such as 10.1.0.254");
+	return 0;
+}
+
+static const struct sl_yaml_list addresses = {
+	.item = {.read = read_prefix, .size = sizeof(struct sl_dpdk_prefix)},
+	.count_offset = offsetof(struct sl_dpdk_port_section, n_addresses),
+	.counted = true,
+	.single_too = true,
+	.min = 1,
+	.max = SL_DPDK_ADDRESSES_MAX,
+};
+
+static const struct sl_yaml_key port_keys[] = {
+	{READ_PORT("device", read_device, device), .min = 1, .max = DEVICE_MAX, .required = true},
+	{READ_PORT("driver", sl_yaml_read_choice, driver), .choices = drivers},
+	{READ_PORT("addresses", sl_yaml_read_list, addresses), .list = &addresses,
+	 .required = true},
+	{READ_PORT("gateway", read_gateway, gateway)},
+};
+
+static int check_port(struct sl_yaml *y, const yaml_node_t *n, void *object)
+{
+	const struct sl_dpdk_port_section *p = object;
+	unsigned n4 = 0;
+
+	for (size_t i = 0; i < p->n_addresses; i++)
+		n4 += p->addresses[i].addr.family == AF_INET;
+	return n4 > 1 ? sl_yaml_fail(y, n, "a port has one IPv4 address at most") : 0;
+}
+
+static const struct sl_yaml_map port_map = {port_keys, SL_ARRAY_SIZE(port_keys), check_port};
+
+static const struct sl_yaml_list port_list = {
+	.item = {.read = sl_yaml_read_map,
+		 .size = sizeof(struct sl_dpdk_port_section),
+		 .map = &port_map},
+	.count_offset = offsetof(struct sl_config, dpdk.n_ports),
+	.counted = true,
+	.min = 1,
+	.max = SL_DPDK_PORTS_MAX,
+};
+
+static const struct sl_yaml_key dpdk_keys[] = {
+	{READ_DPDK("ports", sl_yaml_read_list, ports), .list = &port_list, .required = true},
+	{READ_DPDK("memory", sl_yaml_read_bytes, memory), .min = 64 << 20, .max = 64ull << 30},
+	{READ_DPDK("huge_pages", sl_yaml_read_bool, huge_pages)},
+	{READ_DPDK("file_prefix", sl_yaml_read_name, file_prefix), .min = 1, .max = 64},
+};
+
+const struct sl_yaml_map sl_config_dpdk_map = {dpdk_keys, SL_ARRAY_SIZE(dpdk_keys)};
+
+int sl_config_check_dpdk(struct sl_yaml *y, const yaml_node_t *n, struct sl_config *c)
+{
+	if (c->transport != SL_TRANSPORT_DPDK)
+		return c->dpdk.ports ? sl_yaml_fail(y, n, "section dpdk needs transport: dpdk") : 0;
+	if (!c->dpdk.ports)
+		return sl_yaml_fail(y, n, "transport: dpdk needs a section dpdk with ports");
+	if (c->workers > 1)
+		return sl_yaml_fail(y, n, "transport: dpdk has one worker, not %u", c->workers);
+	c->workers = 1;
+	return 0;
+}
+
+void sl_config_free_dpdk(struct sl_dpdk_section *d)
+{
+	for (size_t i = 0; i < d->n_ports; i++) {
+		free(d->ports[i].device);
+		free(d->ports[i].addresses);
+	}
+	free(d->ports);
+	free(d->file_prefix);
+}
