@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the access log tells of a request: where its time went, in whole and in parts."""
+"""What the access log tells of a request: where its time went, in whole and in parts; which requests are
+in it; the binary format and its reader."""
 
+import json
 import sys
 import time
 
@@ -91,6 +93,107 @@ def an_answer_of_our_own_took_no_upstream_time(lab):
     r = lab.record(b"/none")
     equal([r[p] for p in PARTS], [0, 0, 0], "parts")
     equal(r["reason"], "no-route", "why")
+
+
+# --- which records, and the binary format ---
+
+def log_to(lab, **keys):
+    """The same sluice with another access log."""
+    lab.sluice.stop()
+    lab.sluice.log.unlink(missing_ok=True)
+    lab.sluice.config["access_log"] = {"path": str(lab.sluice.log), **keys}
+    lab.sluice.start()
+    lab.reset(first=by_path)
+
+
+def by_path(wire, origin):
+    while (request := wire.request()).complete:
+        if b"/slow" in request.start:
+            time.sleep(SLOW)
+        if b"/cut" in request.start:
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
+            return
+        wire.send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n" if b"/error" in request.start else OK)
+
+
+def ask_all(lab):
+    for path in (b"/good", b"/slow", b"/error", b"/none"):
+        lab.get(path, b"unknown.test" if path == b"/none" else b"app.test")
+    with lab.sluice.connect() as wire:
+        wire.send(ask(b"/cut", b"app.test"))
+        wire.sock.settimeout(10)
+        try:
+            while wire.sock.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+
+
+def cat(lab, *arguments, status=0, stdin=None):
+    done = lab.net.proxy.run(lab.sluice.binary, "log", "cat", *arguments, stdin=stdin, text=True)
+    equal(done.returncode, status, f"exit status of log cat {arguments}: {done.stderr}")
+    return done
+
+
+def targets(text):
+    return sorted(json.loads(line)["target"] for line in text.splitlines())
+
+
+@suite.test()
+def errors_and_slow_requests_are_logged_whatever_is_sampled(lab):
+    log_to(lab, format="json", sample=0, always={"errors": True, "slower": "100ms"})
+    ask_all(lab)
+    lab.sluice.stop()
+    equal(targets(lab.sluice.log.read_text()), ["/cut", "/error", "/slow"], "records")
+    lab.sluice.start()
+
+
+@suite.test()
+def a_binary_log_tells_what_the_json_one_would(lab):
+    log_to(lab, format="binary")
+    ask_all(lab)
+    lab.sluice.stop()
+    log = lab.sluice.log
+    every = ["/cut", "/error", "/good", "/none", "/slow"]
+    text = cat(lab, log).stdout
+    equal(targets(text), every, "records")
+    check(log.stat().st_size * 2 < len(text), f"{log.stat().st_size} bytes of {len(text)}")
+    for filters, wanted in ((["--status", "5xx"], ["/error"]), (["--status", "404,500-503"], ["/error", "/none"]),
+                            (["--host", "app.test"], ["/cut", "/error", "/good", "/slow"]),
+                            (["--host", "*.test", "--slower", "100ms"], ["/slow"]),
+                            (["--failed"], ["/cut", "/error"]), (["--since", "1h"], every),
+                            (["--until", "1h"], []), (["--until", "2020-01-01T00:00:00Z"], []),
+                            (["--since", "2020-01-01T00:00:00Z", "--status", "200"], ["/cut", "/good", "/slow"])):
+        equal(targets(cat(lab, *filters, log).stdout), wanted, f"records by {filters}")
+    clf = cat(lab, "--format", "clf", "--status", "404", log).stdout
+    check(clf.startswith("10.1.0.2 - - [") and '"GET /none HTTP/1.1" 404 ' in clf, clf)
+    with open(log, "rb") as f:
+        equal(targets(cat(lab, "-", stdin=f).stdout), every, "records by standard input")
+    lab.sluice.start()
+
+
+@suite.test()
+def damage_is_told_and_what_is_whole_is_shown(lab):
+    log_to(lab, format="binary")
+    ask_all(lab)
+    lab.sluice.stop()
+    log, cut = lab.sluice.log, lab.sluice.dir / "cut.log"
+    cut.write_bytes(log.read_bytes()[:-3])
+    done = cat(lab, cut, status=1)
+    equal(len(targets(done.stdout)), 4, "records before the end")
+    check("ends in the middle of a record" in done.stderr and "cut.log: byte " in done.stderr, done.stderr)
+    lab.sluice.start()  # appends, as after a crash
+    lab.get(b"/later", b"app.test")
+    lab.sluice.stop()
+    cut.write_bytes(cut.read_bytes() + log.read_bytes()[log.read_bytes().rindex(b"SLUICELG"):])
+    done = cat(lab, cut, log, status=1)
+    equal(len(targets(done.stdout)), 5 + 6, "records before and behind")
+    done = cat(lab, __file__, status=1)
+    check("not a binary access log" in done.stderr and not done.stdout, done.stderr)
+    for wrong in (["--status", "6xx", log], ["--since", "soon", log], ["--format", "xml", log], []):
+        check(cat(lab, *wrong, status=2).stderr, "it says what is wrong")
+    check("No such file" in cat(lab, "/nowhere", status=1).stderr, "a file that is not there")
+    lab.sluice.start()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ static const char everything[] =
 	"         body: 1g, memory: 64m}\n"
 	"timeouts: {header: 1s, body: 2s, idle: 3m, connect: 50ms, upstream: 5s,\n"
 	"           tunnel: 2d, drain: 1ms}\n"
-	"access_log: {path: \"-\", format: clf, sample: 0.25}\n"
+	"access_log: {path: \"-\", format: binary, sample: 0.25, "
+	"always: {errors: true, slower: 1s}}\n"
 	"resolver: {servers: [10.0.0.2, \"[::1]:5353\"], timeout: 1s, tries: 3, cache: 0,\n"
 	"           negative_ttl: 0s, max_ttl: 1d}\n"
 	"pool: {idle: 0, idle_timeout: 10s}\n"
@@ -158,8 +159,10 @@ static void every_key_is_read_into_its_field(void **state)
 	assert_int_equal(c->timeouts.tunnel, 2 * 86400000);
 	assert_int_equal(c->timeouts.drain, 1);
 	assert_string_equal(c->access_log.path, "-");
-	assert_int_equal(c->access_log.format, SL_ACCESS_LOG_CLF);
+	assert_int_equal(c->access_log.format, SL_ACCESS_LOG_BINARY);
 	assert_true(c->access_log.sample == 0.25);
+	assert_true(c->access_log.always_errors);
+	assert_int_equal(c->access_log.always_slower_ms, 1000);
 	assert_string_equal(c->resolver.servers[0], "10.0.0.2");
 	assert_string_equal(c->resolver.servers[1], "[::1]:5353");
 	assert_null(c->resolver.servers[2]);
@@ -285,8 +288,10 @@ static const struct bad {
 	{"access_log: {sample: 1}\n", "t:1:13: access_log: missing key 'path'"},
 	{"access_log: {path: x.log}\n", "t:1:20: access_log.path: expected an absolute path, or - "
 					"for standard output, got 'x.log'"},
-	{"access_log: {path: /x, format: binary}\n",
-	 "t:1:32: access_log.format: 'binary' is not available in this version of sluice"},
+	{"access_log: {path: /x, format: xml}\n",
+	 "t:1:32: access_log.format: expected one of: json, clf, binary, got 'xml'"},
+	{"access_log: {path: /x, always: {slow: 1s}}\n",
+	 "t:1:33: access_log.always: unknown key 'slow', did you mean 'slower'?"},
 	/* strings and addresses */
 	{"admin: relative.sock\n", "t:1:8: admin: expected an absolute path, got 'relative.sock'"},
 	{"admin: {a: b}\n", "t:1:8: admin: expected an absolute path, got a mapping"},

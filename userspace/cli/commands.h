@@ -17,6 +17,7 @@ int sl_cmd_enable(int argc, char **argv);
 int sl_cmd_servers(int argc, char **argv);
 int sl_cmd_flows(int argc, char **argv);
 int sl_cmd_load(int argc, char **argv);
+int sl_cmd_log(int argc, char **argv);
 int sl_cmd_log_level(int argc, char **argv);
 int sl_cmd_pools(int argc, char **argv);
 int sl_cmd_probe(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct {
 	{"enable", sl_cmd_enable, "send requests to a drained server again"},
 	{"flows", sl_cmd_flows, "show the open pairs, their bytes and engines"},
 	{"load", sl_cmd_load, "load, pin and attach the BPF programs that splice packets"},
+	{"log", sl_cmd_log, "print a binary access log (log cat), whole or filtered"},
 	{"log-level", sl_cmd_log_level, "show or set how much is said on stderr"},
 	{"pools", sl_cmd_pools, "show the upstreams' connections: in use, idle, waited for"},
 	{"probe", sl_cmd_probe, "show what this host can do, and what is missing"},

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "base/util.h"
 #include "proxy/conn.h"
 
 static void count_class(struct sl_stats *s, unsigned status)
@@ -25,6 +26,19 @@ uint64_t sl_wall_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
+/* Ends that are as they should be; others are errors, unless the client was told of its own (4xx). */
+static bool has_failed(const struct sl_exchange *x)
+{
+	static const char *const clean[] = {"done", "own", "redirect", "respond"};
+
+	if (x->status >= 400)
+		return x->status >= 500;
+	for (size_t i = 0; i < SL_ARRAY_SIZE(clean); i++)
+		if (!strcmp(x->reason, clean[i]))
+			return false;
+	return true;
+}
+
 static void push_record(struct sl_exchange *x, uint64_t duration_us)
 {
 	struct sl_conn *c = x->conn;
@@ -40,6 +54,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.client = c->source,
 		.upstream = x->upstream_addr,
 		.status = x->status,
+		.failed = has_failed(x),
 		.minor = x->request.minor,
 		.http = !x->passthrough,
 		.reused = x->reused,

@@ -68,12 +68,16 @@ struct sl_timeouts_config {
 enum sl_access_log_format {
 	SL_ACCESS_LOG_JSON,
 	SL_ACCESS_LOG_CLF,
+	SL_ACCESS_LOG_BINARY,
 };
 
 struct sl_access_log_config {
 	char *path; /* NULL: none; "-": stdout */
 	enum sl_access_log_format format;
 	double sample; /* 0..1, 1.0 */
+	/* Logged whatever sample says: */
+	bool always_errors;
+	uint32_t always_slower_ms; /* what took longer; 0: no such rule */
 };
 
 enum sl_listener_mode {

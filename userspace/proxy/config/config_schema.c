@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What keys the configuration file has: tables, and the checks that need more than one key.
  *
- * Ranges and names here are the ones that docs/sluice.yaml.md documents. A key of the design that is
- * not built yet has a row too, so that it is refused by name and not as a typing error. */
+ * Ranges and names here are the ones that docs/sluice.yaml.md documents. */
 
 #include "proxy/config/config_schema.h"
 
@@ -153,15 +152,23 @@ static int read_log_path(struct sl_yaml *y, const yaml_node_t *n, const struct s
 static const struct sl_yaml_choice access_log_formats[] = {
 	{"json", SL_ACCESS_LOG_JSON},
 	{"clf", SL_ACCESS_LOG_CLF},
-	{"binary", .unavailable = true},
+	{"binary", SL_ACCESS_LOG_BINARY},
 	{NULL},
 };
+static const struct sl_yaml_key always_keys[] = {
+	{READ_CONFIG("errors", sl_yaml_read_bool, access_log.always_errors)},
+	{READ_CONFIG("slower", sl_yaml_read_duration, access_log.always_slower_ms), .min = 1,
+	 .max = DAY_MS},
+};
+static const struct sl_yaml_map always_map = {always_keys, SL_ARRAY_SIZE(always_keys)};
+
 static const struct sl_yaml_key access_log_keys[] = {
 	{READ_CONFIG("path", read_log_path, access_log.path), .min = 1, .max = 4095,
 	 .required = true},
 	{READ_CONFIG("format", sl_yaml_read_choice, access_log.format),
 	 .choices = access_log_formats},
 	{READ_CONFIG("sample", sl_yaml_read_fraction, access_log.sample)},
+	{.name = "always", .read = sl_yaml_read_map, .map = &always_map},
 };
 static const struct sl_yaml_map access_log_map = {access_log_keys, SL_ARRAY_SIZE(access_log_keys)};
 

@@ -157,8 +157,6 @@ static int fail_choice(struct sl_yaml *y, const yaml_node_t *n, const struct sl_
 	bool first = true;
 
 	for (; c->name && len < sizeof(what); c++) {
-		if (c->unavailable)
-			continue;
 		len += (size_t)snprintf(what + len, sizeof(what) - len, "%s%s", first ? "" : ", ",
 					c->name);
 		first = false;
@@ -176,9 +174,6 @@ int sl_yaml_read_choice(struct sl_yaml *y, const yaml_node_t *n, const struct sl
 		c++;
 	if (!text || !c->name)
 		return fail_choice(y, n, k->choices);
-	if (c->unavailable)
-		return sl_yaml_fail(y, n, "'%s' is not available in this version of sluice",
-				    c->name);
 	store(k, object, c->value);
 	return 0;
 }

@@ -315,12 +315,6 @@ int sl_yaml_read_list(struct sl_yaml *y, const yaml_node_t *n, const struct sl_y
 	return single ? read_item(y, n, list, elements) : read_items(y, n, list, elements);
 }
 
-int sl_yaml_read_unavailable(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
-			     void *object)
-{
-	return sl_yaml_fail(y, n, "not available in this version of sluice");
-}
-
 /* libyaml tells the place of bad bytes as an offset, of all else as a mark. */
 static int fail_syntax(struct sl_yaml *y, const yaml_parser_t *p, const char *text)
 {

@@ -54,7 +54,6 @@ struct sl_yaml_key {
 struct sl_yaml_choice {
 	const char *name;
 	uint32_t value;
-	bool unavailable; /* known, but not in this version */
 };
 
 struct sl_yaml_map {
@@ -96,8 +95,6 @@ int sl_yaml_read_map(struct sl_yaml *y, const yaml_node_t *n, const struct sl_ya
 		     void *object); /* k->map, into the struct at k->offset */
 int sl_yaml_read_list(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		      void *object); /* k->list, into the pointer at k->offset */
-int sl_yaml_read_unavailable(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
-			     void *object);
 
 /* Values (config_values.c). */
 int sl_yaml_read_number(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,

@@ -10,8 +10,10 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "proxy/observe/access_binary.h"
 
 #define CUT_MARK "..."
+_Static_assert(sizeof(CUT_MARK) - 1 == SL_ACCESS_MARK_LEN, "as the header says");
 
 /* --- packing --- */
 
@@ -322,6 +324,8 @@ size_t sl_access_format(enum sl_access_log_format format, const struct sl_access
 {
 	struct line l = {line, line + SL_ACCESS_LINE_MAX - 1};
 
+	if (format == SL_ACCESS_LOG_BINARY)
+		return sl_access_encode(r, line);
 	if (format == SL_ACCESS_LOG_JSON)
 		format_json(&l, r);
 	else

@@ -19,7 +19,7 @@ size_t sl_access_pack(const struct sl_access_record *r, char buf[SL_ACCESS_PACKE
 /* The inverse. The slices of *ret point into buf. */
 void sl_access_unpack(const char *buf, struct sl_access_record *ret);
 
-/* Writes the line with its line feed, without a NUL. Strings must keep their limits (a record that was
+/* Writes the line with its line feed, without a NUL; of SL_ACCESS_LOG_BINARY the bytes. Strings must keep their limits (a record that was
  * packed does). Returns the length. */
 size_t sl_access_format(enum sl_access_log_format format, const struct sl_access_record *r,
 			char line[SL_ACCESS_LINE_MAX]);

@@ -6,7 +6,7 @@
  * it. A file that fails keeps the thread's buffer full and is tried again at growing intervals; the
  * rings fill up meanwhile, and what finds no room is dropped and counted.
  *
- * Lines are never mixed or cut across files: after a reopen, a line that was written in part is written
+ * Records are never mixed or cut across files: after a reopen, one that was written in part is written
  * again as a whole. */
 
 #include "proxy/observe/access_log.h"
@@ -24,6 +24,7 @@
 #include "base/loop.h"
 #include "base/ring.h"
 #include "base/util.h"
+#include "proxy/observe/access_binary.h"
 #include "proxy/observe/access_format.h"
 
 #define RING_BYTES	 (1 << 20)
@@ -49,9 +50,10 @@ struct sl_access_log {
 	pthread_t thread;
 	bool asleep, reopen, stop; /* atomic */
 	uint64_t written, failed;  /* the thread's; others read relaxed */
-	char *buffer;		   /* lines; buffer[done..len) is still to be written */
-	size_t done, len;
-	int retry_ms; /* 0: the last write succeeded */
+	char *buffer;		   /* records; buffer[done..len) is still to be written */
+	size_t whole, done, len;   /* buffer[..whole) are records that are written as a whole */
+	size_t header_left;	   /* of a binary file's header, which comes first */
+	int retry_ms;		   /* 0: the last write succeeded */
 	uint32_t n_producers;
 	struct producer producer[];
 };
@@ -80,6 +82,14 @@ static bool sampled(const struct sl_access_log *l, struct producer *p)
 	return (double)(next_random(p) >> 11) * 0x1p-53 < l->config.sample;
 }
 
+static bool always(const struct sl_access_log *l, const struct sl_access_record *r)
+{
+	const struct sl_access_log_config *c = &l->config;
+
+	return (c->always_errors && r->failed) ||
+	       (c->always_slower_ms && r->duration_us > c->always_slower_ms * 1000ull);
+}
+
 static void wake(const struct sl_access_log *l)
 {
 	uint64_t one = 1;
@@ -96,7 +106,7 @@ bool sl_access_log_push(struct sl_access_log *l, uint32_t worker, const struct s
 	if (!l)
 		return true;
 	p = &l->producer[worker];
-	if (!sampled(l, p))
+	if (!always(l, r) && !sampled(l, p))
 		return true;
 	if (!sl_ring_push(p->ring, packed, sl_access_pack(r, packed)))
 		return false;
@@ -156,12 +166,12 @@ static void take_file(struct sl_access_log *l, int fd)
 	sl_close(l->fd);
 	l->fd = fd;
 	l->regular = !fstat(fd, &st) && S_ISREG(st.st_mode);
+	l->header_left = l->config.format == SL_ACCESS_LOG_BINARY ? SL_ACCESS_HEADER_LEN : 0;
 }
 
 static void reopen_file(struct sl_access_log *l)
 {
 	int fd = open_file(l->config.path);
-	const char *cut;
 
 	if (fd < 0) {
 		bump(&l->failed, 1);
@@ -169,8 +179,7 @@ static void reopen_file(struct sl_access_log *l)
 		return;
 	}
 	take_file(l, fd);
-	cut = l->done ? memrchr(l->buffer, '\n', l->done) : NULL;
-	l->done = cut ? (size_t)(cut - l->buffer) + 1 : 0;
+	l->done = l->whole;
 }
 
 /* True if a record was taken off the ring. */
@@ -205,31 +214,50 @@ static bool drain_rings(struct sl_access_log *l)
 	return any;
 }
 
-static uint64_t count_lines(const char *p, size_t len)
+/* Bytes of the first record in there, if it is there as a whole; else 0. */
+static size_t record_len(const struct sl_access_log *l, const char *p, size_t len)
 {
-	const char *end = p + len;
-	uint64_t n = 0;
+	const char *end;
 
-	while ((p = memchr(p, '\n', (size_t)(end - p)))) {
-		n++;
-		if (++p == end)
-			break;
+	if (l->config.format == SL_ACCESS_LOG_BINARY)
+		return sl_access_frame(p, len);
+	end = len ? memchr(p, '\n', len) : NULL;
+	return end ? (size_t)(end - p) + 1 : 0;
+}
+
+/* n more bytes are out: of the header first. */
+static void advance(struct sl_access_log *l, size_t n)
+{
+	size_t header = sl_min(n, l->header_left);
+	uint64_t records = 0;
+
+	l->header_left -= header;
+	l->done += n - header;
+	while ((n = record_len(l, l->buffer + l->whole, l->done - l->whole))) {
+		l->whole += n;
+		records++;
 	}
-	return n;
+	bump(&l->written, records);
+	l->retry_ms = 0;
 }
 
 /* Bytes written, or -errno; -EAGAIN if it would block. */
 static ssize_t write_some(struct sl_access_log *l)
 {
 	struct pollfd room = {.fd = l->fd, .events = POLLOUT};
+	const char *p = l->buffer + l->done;
 	size_t n = l->len - l->done;
 
+	if (l->header_left) {
+		n = l->header_left;
+		p = sl_access_header + SL_ACCESS_HEADER_LEN - n;
+	}
 	if (!l->regular) {
 		if (poll(&room, 1, 0) <= 0)
 			return -EAGAIN;
 		n = sl_min(n, (size_t)BLOCKING_CHUNK);
 	}
-	n = (size_t)write(l->fd, l->buffer + l->done, n);
+	n = (size_t)write(l->fd, p, n);
 	return n == (size_t)-1 ? -errno : (ssize_t)n;
 }
 
@@ -253,11 +281,9 @@ static int flush(struct sl_access_log *l)
 			note_failure(l, (int)n);
 			return (int)n;
 		}
-		bump(&l->written, count_lines(l->buffer + l->done, (size_t)n));
-		l->done += (size_t)n;
-		l->retry_ms = 0;
+		advance(l, (size_t)n);
 	}
-	l->done = l->len = 0;
+	l->whole = l->done = l->len = 0;
 	return 0;
 }
 

@@ -20,6 +20,7 @@ struct sl_access_log;
 /* Strings longer than these are cut, with the cut marked by "...". */
 #define SL_ACCESS_TARGET_MAX 1024
 #define SL_ACCESS_STRING_MAX 256
+#define SL_ACCESS_MARK_LEN   3
 
 /* What a worker knows when a request is over. Slices are borrowed for the call. */
 struct sl_access_record {
@@ -33,6 +34,7 @@ struct sl_access_record {
 	struct sl_addr client;
 	struct sl_addr upstream;  /* AF_UNSPEC if none was connected */
 	uint16_t status;	  /* sent to the client; 0 if nothing was */
+	bool failed;		  /* 5xx, or an end that was not clean: see `always` */
 	bool http;		  /* else bytes that passed: no protocol is shown */
 	uint8_t minor;		  /* HTTP/1.minor */
 	uint8_t reused;		  /* upstream connection came from the pool */
@@ -56,12 +58,12 @@ int sl_access_log_open(const struct sl_access_log_config *c, uint32_t workers,
 void sl_access_log_close(struct sl_access_log *l);
 /* Opens the path again (after rotation). Async: the thread does it. */
 void sl_access_log_reopen(struct sl_access_log *l);
-/* From worker thread `worker` (< workers); takes NULL. Sampling happens here: a record that is left
- * out by it counts as logged. False if dropped because the ring is full. */
+/* From worker thread `worker` (< workers); takes NULL. Sampling happens here, and the rules of what is
+ * always logged: a record that is left out counts as logged. False if dropped because the ring is full. */
 bool sl_access_log_push(struct sl_access_log *l, uint32_t worker, const struct sl_access_record *r);
 /* From any thread; they take NULL. */
 uint64_t sl_access_log_dropped(const struct sl_access_log *l);
-uint64_t sl_access_log_written(const struct sl_access_log *l); /* whole lines */
+uint64_t sl_access_log_written(const struct sl_access_log *l); /* whole records */
 uint64_t sl_access_log_failed(const struct sl_access_log *l);  /* write(2) errors */
 
 #endif
