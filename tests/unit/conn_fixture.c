@@ -187,6 +187,8 @@ struct fixture *fixture_open(const struct setup *setup)
 	struct sl_listen_options o = {0};
 	struct fake_connect_rule silent = {.silent = true};
 	struct fixture *f = calloc(1, sizeof(*f));
+	struct sl_generation_options g = {0};
+	struct sl_config_error error;
 
 	assert_non_null(f);
 	if (setup)
@@ -194,25 +196,22 @@ struct fixture *fixture_open(const struct setup *setup)
 	transport_options = f->setup.transport;
 	make_config(f);
 	assert_int_equal(sl_limits_new(f->config, &f->limits), 0);
-	assert_int_equal(sl_throttle_new(f->config, &f->throttle), 0);
-	assert_int_equal(sl_upstreams_new(f->config, &f->upstreams), 0);
-	if (f->config->listeners[0].mode == SL_MODE_HTTP)
-		assert_int_equal(sl_routes_new(&f->config->listeners[0], &f->routes), 0);
+	assert_int_equal(sl_upstreams_new(1, &f->upstreams), 0);
+	g = (struct sl_generation_options){
+		.config = f->config, .upstreams = f->upstreams, .limits = f->limits};
+	assert_int_equal(sl_generation_new(&g, &f->generation, &error), 0);
+	f->generation->own.n = 0; /* nothing here is an address of this host */
 	f->shared = (struct sl_shared){
-		.config = f->config,
 		.limits = f->limits,
-		.throttle = f->throttle,
-		.auth = &f->auth,
-		.routes = &f->routes,
-		.upstreams = f->upstreams,
-		.pseudonym = "t",
+		.connections = f->config->limits.connections,
 		.n_workers = 1,
 		.transport_new = new_transport,
 		.stream_bytes = 256,
 		.engines = engines,
 		.reports = reports,
 	};
-	assert_int_equal(sl_worker_new(&f->shared, 0, &f->w), 0);
+	assert_int_equal(sl_worker_new(&f->shared, 0, f->generation, &f->w), 0);
+	assert_int_equal(sl_worker_listen(f->w), 0);
 	sl_addr_parse(SL_SLICE("10.0.0.1:80"), &o.addr);
 	assert_int_equal(f->w->transport->ops->listen(f->w->transport, &o, on_origin_accept, f,
 						      &f->acceptor),
@@ -249,11 +248,10 @@ void fixture_close(struct fixture *f)
 	assert_int_equal(stats->connections_accepted_total, stats->connections_done_total);
 	f->w->transport->ops->unlisten(f->acceptor);
 	sl_worker_free(f->w);
-	sl_limits_free(f->limits);
-	sl_throttle_free(f->throttle);
-	sl_routes_free(f->routes);
+	assert_int_equal(f->generation->users, 1);
+	sl_generation_free(f->generation);
 	sl_upstreams_free(f->upstreams);
-	sl_config_free(f->config);
+	sl_limits_free(f->limits);
 	free(f);
 }
 

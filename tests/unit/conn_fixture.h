@@ -44,10 +44,8 @@ struct fixture {
 	struct setup setup;
 	struct sl_config *config;
 	struct sl_limits *limits;
-	struct sl_throttle *throttle;
-	struct sl_auth *auth;
-	struct sl_routes *routes;
 	struct sl_upstreams *upstreams;
+	struct sl_generation *generation;
 	struct sl_shared shared;
 	struct sl_worker *w;
 	struct sl_acceptor *acceptor;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "splice/packet_config.h"
@@ -138,6 +139,16 @@ static inline void fake_reopen_logs(void *owner)
 	((struct fake_control *)owner)->reopened++;
 }
 
+static inline int fake_reload(void *owner, struct sl_config_error *ret_error)
+{
+	return 0;
+}
+
+static inline void fake_configuration(void *owner, struct sl_configuration_info *ret)
+{
+	*ret = (struct sl_configuration_info){.number = 3, .in_use = 2, .refused = 1};
+}
+
 static inline void fake_servers(void *owner,
 				void (*each)(void *arg, const struct sl_server_info *s), void *arg)
 {
@@ -219,6 +230,8 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,
 		.reopen_logs = fake_reopen_logs,
+		.reload = fake_reload,
+		.configuration = fake_configuration,
 	};
 }
 

@@ -19,6 +19,14 @@ static struct sl_config config(uint32_t total, uint32_t per_source)
 	};
 }
 
+/* Of a listener, which is its place here. */
+static enum sl_limit_verdict admit(struct sl_limits *l, uint32_t listener, const struct sl_addr *a)
+{
+	bool by_source;
+
+	return sl_limits_admit(l, listener, listeners[listener].connections, a, &by_source);
+}
+
 static struct sl_addr addr(const char *host)
 {
 	struct sl_addr a;
@@ -34,13 +42,13 @@ static void the_total_and_the_listener_limit_hold(void **state)
 	struct sl_limits *l;
 
 	assert_int_equal(sl_limits_new(&c, &l), 0);
-	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_LISTENER);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_TOTAL);
-	sl_limits_release(l, 1, &a);
-	assert_int_equal(sl_limits_admit(l, 1, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 1, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 1, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 1, &a), SL_LIMIT_LISTENER);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_TOTAL);
+	sl_limits_release(l, 1, NULL);
+	assert_int_equal(admit(l, 1, &a), SL_LIMIT_OK);
 	sl_limits_free(l);
 }
 
@@ -52,12 +60,12 @@ static void an_ipv6_source_is_its_64_bit_prefix(void **state)
 	struct sl_limits *l;
 
 	assert_int_equal(sl_limits_new(&c, &l), 0);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 0, &b), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_SOURCE);
-	assert_int_equal(sl_limits_admit(l, 0, &other), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &b), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_SOURCE);
+	assert_int_equal(admit(l, 0, &other), SL_LIMIT_OK);
 	sl_limits_release(l, 0, &b);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
 	sl_limits_free(l);
 }
 
@@ -73,8 +81,8 @@ static void entries_of_sources_are_reused(void **state)
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < N; i++) {
 			a.in.sin_addr.s_addr = (uint32_t)(i * 65537 + round);
-			assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-			assert_int_not_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+			assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+			assert_int_not_equal(admit(l, 0, &a), SL_LIMIT_OK);
 		}
 		for (int i = 0; i < N; i++) {
 			a.in.sin_addr.s_addr = (uint32_t)(i * 65537 + round);
@@ -105,10 +113,10 @@ static void a_source_is_an_address_or_a_prefix(void **state)
 		struct sl_limits *l;
 
 		assert_int_equal(sl_limits_new(&c, &l), 0);
-		assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-		assert_int_equal(sl_limits_admit(l, 0, &b), rows[i].verdict);
+		assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+		assert_int_equal(admit(l, 0, &b), rows[i].verdict);
 		sl_limits_release(l, 0, &a);
-		assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
+		assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
 		sl_limits_free(l);
 	}
 }
@@ -133,11 +141,58 @@ static void many_sources_come_and_go_without_a_miscount(void **state)
 			sl_limits_release(l, 0, &a);
 			--*n;
 		} else {
-			assert_int_equal(sl_limits_admit(l, 0, &a),
+			assert_int_equal(admit(l, 0, &a),
 					 *n < EACH ? SL_LIMIT_OK : SL_LIMIT_SOURCE);
 			*n += *n < EACH;
 		}
 	}
+	sl_limits_free(l);
+}
+
+/* A reload that begins to limit sources: who came before is not counted, and does not count as another
+ * when it goes. */
+static void limits_change_while_connections_are_open(void **state)
+{
+	struct sl_config c = config(3, 0), limited = config(3, 1);
+	struct sl_addr a = addr("10.0.0.1");
+	struct sl_limits *l;
+	bool by_source;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_admit(l, 0, 0, &a, &by_source), SL_LIMIT_OK);
+	assert_false(by_source);
+	assert_int_equal(sl_limits_change(l, &limited), 0);
+	assert_int_equal(sl_limits_admit(l, 0, 0, &a, &by_source), SL_LIMIT_OK);
+	assert_true(by_source);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_SOURCE);
+	sl_limits_release(l, 0, NULL);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_SOURCE);
+	assert_int_equal(sl_limits_change(l, &c), 0);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	sl_limits_release(l, 0, &a);
+	assert_int_equal(sl_limits_change(l, &limited), 0);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	sl_limits_free(l);
+}
+
+static void listeners_of_one_name_share_their_place(void **state)
+{
+	struct sl_config c = config(9, 0);
+	uint32_t first, other, again;
+	struct sl_limits *l;
+
+	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_place(l, "web", &first), 0);
+	assert_int_equal(sl_limits_place(l, "db", &other), 0);
+	assert_int_equal(sl_limits_place(l, "web", &again), 0);
+	assert_int_equal(first, again);
+	assert_int_not_equal(first, other);
+	sl_limits_leave(l, first);
+	assert_int_equal(sl_limits_place(l, "new", &again), 0);
+	assert_int_not_equal(first, again);
+	sl_limits_leave(l, first);
+	assert_int_equal(sl_limits_place(l, "newer", &again), 0);
+	assert_int_equal(first, again);
 	sl_limits_free(l);
 }
 
@@ -146,7 +201,7 @@ static void *come_and_go(void *arg)
 	struct sl_addr a = addr("10.0.0.1");
 
 	for (int i = 0; i < 20000; i++)
-		if (sl_limits_admit(arg, 0, &a) == SL_LIMIT_OK)
+		if (admit(arg, 0, &a) == SL_LIMIT_OK)
 			sl_limits_release(arg, 0, &a);
 	return NULL;
 }
@@ -163,9 +218,9 @@ static void threads_leave_nothing_counted(void **state)
 		assert_int_equal(pthread_create(&thread[i], NULL, come_and_go, l), 0);
 	for (int i = 0; i < 4; i++)
 		pthread_join(thread[i], NULL);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_OK);
-	assert_int_equal(sl_limits_admit(l, 0, &a), SL_LIMIT_SOURCE);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
+	assert_int_equal(admit(l, 0, &a), SL_LIMIT_SOURCE);
 	sl_limits_free(l);
 }
 
@@ -177,6 +232,8 @@ int main(void)
 		cmocka_unit_test(entries_of_sources_are_reused),
 		cmocka_unit_test(a_source_is_an_address_or_a_prefix),
 		cmocka_unit_test(many_sources_come_and_go_without_a_miscount),
+		cmocka_unit_test(limits_change_while_connections_are_open),
+		cmocka_unit_test(listeners_of_one_name_share_their_place),
 		cmocka_unit_test(threads_leave_nothing_counted),
 	};
 

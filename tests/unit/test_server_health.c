@@ -8,12 +8,13 @@
 
 #define NOW 1000000ull
 
-static struct sl_server_config servers[4] = {{.address = "a:1", .weight = 2},
-					     {.address = "b:1", .weight = 1},
-					     {.address = "c:1", .weight = 1},
-					     {.address = "d:1", .weight = 1}};
+static struct sl_server_config servers[4] = {{.address = "a:1", .host = "a", .weight = 2},
+					     {.address = "b:1", .host = "b", .weight = 1},
+					     {.address = "c:1", .host = "c", .weight = 1},
+					     {.address = "d:1", .host = "d", .weight = 1}};
 static struct sl_upstream_config upstream;
 static struct sl_upstreams *all;
+static struct sl_upstream **list;
 
 static int open_upstream(void **state)
 {
@@ -27,18 +28,20 @@ static int open_upstream(void **state)
 		.pool.max = 10,
 		.eject = {.failures = 3, .ratio = 50, .time_ms = 1000, .max_ms = 3000}};
 	config = (struct sl_config){.upstreams = &upstream, .n_upstreams = 1};
-	return sl_upstreams_new(&config, &all);
+	assert_int_equal(sl_upstreams_new(1, &all), 0);
+	return sl_upstreams_enlist(all, &config, &list);
 }
 
 static int close_upstream(void **state)
 {
+	sl_upstreams_dismiss(all, list, 1);
 	sl_upstreams_free(all);
 	return 0;
 }
 
 static struct sl_server *server(size_t i)
 {
-	return &all->upstream[0].server[i];
+	return &list[0]->server[i];
 }
 
 static void fail_times(size_t i, int n, uint64_t now_ms)

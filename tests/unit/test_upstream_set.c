@@ -19,6 +19,7 @@ struct fixture {
 	struct sl_upstream_config upstream;
 	struct sl_config config;
 	struct sl_upstreams *all;
+	struct sl_upstream **list;
 	unsigned told;
 	size_t most; /* servers that were present when workers were told */
 	char as[16];
@@ -55,7 +56,14 @@ static void open_fixture(struct fixture *f, enum sl_balance balance)
 						  .pool = {.max = 10, .idle = 10}};
 	f->config = (struct sl_config){.upstreams = &f->upstream, .n_upstreams = 1};
 	sl_log_set_level(SL_LOG_ERROR);
-	assert_int_equal(sl_upstreams_new(&f->config, &f->all), 0);
+	assert_int_equal(sl_upstreams_new(1, &f->all), 0);
+	assert_int_equal(sl_upstreams_enlist(f->all, &f->config, &f->list), 0);
+}
+
+static void close_fixture(struct fixture *f)
+{
+	sl_upstreams_dismiss(f->all, f->list, 1);
+	sl_upstreams_free(f->all);
 }
 
 /* The name has the addresses 10.0.1.from and the following ones. */
@@ -70,7 +78,7 @@ static size_t set(struct fixture *f, unsigned from, unsigned n)
 		found[i].addr.in.sin_addr.s_addr = htonl(0x0a000100 + from + i);
 		sl_addr_set_port(&found[i].addr, 80);
 	}
-	return sl_upstream_set(&f->all->upstream[0], found, n, NOW, &l);
+	return sl_upstream_set(f->list[0], found, n, NOW, &l);
 }
 
 static struct sl_server *server(struct fixture *f, const char *address)
@@ -89,8 +97,8 @@ static void addresses_take_the_place_of_their_name(void **state)
 	assert_non_null(server(&f, "10.0.0.1:80"));
 	assert_string_equal(server(&f, "10.0.1.1:80")->config->found_as, "app:80");
 	assert_int_equal(server(&f, "10.0.1.2:80")->config->weight, 2);
-	assert_int_equal(count_present(&f.all->upstream[0]), 3);
-	sl_upstreams_free(f.all);
+	assert_int_equal(count_present(f.list[0]), 3);
+	close_fixture(&f);
 }
 
 static void nobody_is_told_of_what_did_not_change(void **state)
@@ -103,7 +111,7 @@ static void nobody_is_told_of_what_did_not_change(void **state)
 	told = f.told;
 	assert_int_equal(set(&f, 1, 2), 0);
 	assert_int_equal(f.told, told);
-	sl_upstreams_free(f.all);
+	close_fixture(&f);
 }
 
 static void workers_are_told_of_new_servers_before_old_ones_go(void **state)
@@ -114,8 +122,8 @@ static void workers_are_told_of_new_servers_before_old_ones_go(void **state)
 	set(&f, 1, 2);
 	set(&f, 11, 2);
 	assert_int_equal(f.most, 5);
-	assert_int_equal(count_present(&f.all->upstream[0]), 3);
-	sl_upstreams_free(f.all);
+	assert_int_equal(count_present(f.list[0]), 3);
+	close_fixture(&f);
 }
 
 static void the_slot_of_a_removed_server_waits_for_what_is_open(void **state)
@@ -140,7 +148,7 @@ static void the_slot_of_a_removed_server_waits_for_what_is_open(void **state)
 	set(&f, 31, 4);
 	assert_string_not_equal(busy->config->address, "10.0.1.1:80");
 	assert_string_not_equal(idle->config->address, "10.0.1.2:80");
-	sl_upstreams_free(f.all);
+	close_fixture(&f);
 }
 
 static void an_address_that_is_back_is_the_same_server(void **state)
@@ -156,7 +164,7 @@ static void an_address_that_is_back_is_the_same_server(void **state)
 	set(&f, 1, 1);
 	assert_ptr_equal(server(&f, "10.0.1.1:80"), s);
 	assert_int_equal(sl_server_state(s, NOW), SL_SERVER_UP);
-	sl_upstreams_free(f.all);
+	close_fixture(&f);
 }
 
 static void what_finds_no_slot_is_left_out(void **state)
@@ -167,11 +175,11 @@ static void what_finds_no_slot_is_left_out(void **state)
 	/* One slot is that of the configured address, one of the name until it is removed. */
 	assert_int_equal(set(&f, 0, SL_SERVERS_MAX + 3), 5);
 	assert_int_equal(set(&f, 0, SL_SERVERS_MAX + 3), 4);
-	assert_int_equal(count_present(&f.all->upstream[0]), SL_SERVERS_MAX);
+	assert_int_equal(count_present(f.list[0]), SL_SERVERS_MAX);
 	assert_non_null(server(&f, "10.0.0.1:80"));
 	assert_int_equal(set(&f, 0, 1), 0);
-	assert_int_equal(count_present(&f.all->upstream[0]), 2);
-	sl_upstreams_free(f.all);
+	assert_int_equal(count_present(f.list[0]), 2);
+	close_fixture(&f);
 }
 
 /* Two processes that came to the same servers on different ways. */
@@ -185,13 +193,128 @@ static void the_table_of_maglev_depends_on_the_names_alone(void **state)
 	set(&f, 1, 3);
 	set(&g, 3, 2);
 	set(&g, 1, 3);
-	a = &f.all->upstream[0];
-	b = &g.all->upstream[0];
+	a = f.list[0];
+	b = g.list[0];
 	for (size_t i = 0; i < SL_MAGLEV_SLOTS; i++)
 		assert_string_equal(a->server[a->maglev->server[i]].config->address,
 				    b->server[b->maglev->server[i]].config->address);
-	sl_upstreams_free(f.all);
-	sl_upstreams_free(g.all);
+	close_fixture(&f);
+	close_fixture(&g);
+}
+
+/* --- another configuration --- */
+
+static void reconfigure(struct fixture *f, struct sl_config *config)
+{
+	const struct sl_set_listener l = {.on_change = on_change, .owner = f};
+
+	sl_upstream_reconfigure(f->list[0], config, 0, NOW, &l);
+}
+
+/* What is known of a server, and what is open to it, belongs to the server and not to the file. */
+static void servers_that_stay_keep_their_state(void **state)
+{
+	struct sl_server_config servers[2];
+	struct sl_upstream_config upstream;
+	struct sl_config config;
+	struct sl_server *kept;
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_ROUND_ROBIN);
+	set(&f, 1, 2);
+	kept = server(&f, "10.0.0.1:80");
+	kept->idle = 3;
+	sl_server_set_drained(kept, true, NOW);
+	memcpy(servers, f.servers, sizeof(servers));
+	servers[0].weight = 7;
+	servers[1] = (struct sl_server_config){
+		.address = "10.0.0.2:80", .host = "10.0.0.2", .port = 80, .weight = 1};
+	upstream = f.upstream;
+	upstream.servers = servers;
+	config = (struct sl_config){.upstreams = &upstream, .n_upstreams = 1};
+	reconfigure(&f, &config);
+	assert_ptr_equal(server(&f, "10.0.0.1:80"), kept);
+	assert_int_equal(kept->idle, 3);
+	assert_int_equal(kept->config->weight, 7);
+	assert_int_equal(sl_server_state(kept, NOW), SL_SERVER_DRAINED);
+	assert_non_null(server(&f, "10.0.0.2:80"));
+	assert_null(server(&f, "10.0.1.1:80"));
+	assert_int_equal(count_present(f.list[0]), 2);
+	assert_int_equal(config.keepers, 1);
+	kept->idle = 0;
+	close_fixture(&f);
+	assert_int_equal(config.keepers, 0);
+}
+
+static void addresses_stay_while_their_name_does(void **state)
+{
+	struct sl_config config;
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_MAGLEV);
+	set(&f, 1, 2);
+	config = f.config;
+	config.keepers = 0;
+	f.most = 0;
+	reconfigure(&f, &config);
+	assert_non_null(server(&f, "10.0.1.1:80"));
+	assert_null(server(&f, "app:80"));
+	assert_int_equal(count_present(f.list[0]), 3);
+	assert_int_equal(f.most, 3);
+	assert_int_equal(set(&f, 2, 1), 0);
+	assert_null(server(&f, "10.0.1.1:80"));
+	close_fixture(&f);
+}
+
+static void another_balance_has_its_table(void **state)
+{
+	struct sl_upstream_config upstream;
+	struct sl_config config;
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_ROUND_ROBIN);
+	upstream = f.upstream;
+	upstream.balance = SL_BALANCE_MAGLEV;
+	config = (struct sl_config){.upstreams = &upstream, .n_upstreams = 1};
+	sl_upstream_set_desk(f.list[0], 0);
+	assert_int_equal(f.list[0]->desk[0].balancer.kind, SL_BALANCE_ROUND_ROBIN);
+	reconfigure(&f, &config);
+	sl_upstream_set_desk(f.list[0], 0);
+	assert_int_equal(f.list[0]->desk[0].balancer.kind, SL_BALANCE_MAGLEV);
+	assert_non_null(f.list[0]->desk[0].balancer.maglev);
+	close_fixture(&f);
+}
+
+/* Two configurations have it: it goes with the second of them. */
+static void an_upstream_lives_as_long_as_its_lists(void **state)
+{
+	struct sl_upstream **second;
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_ROUND_ROBIN);
+	assert_int_equal(sl_upstreams_enlist(f.all, &f.config, &second), 0);
+	assert_ptr_equal(second[0], f.list[0]);
+	sl_upstreams_dismiss(f.all, second, 1);
+	assert_non_null(server(&f, "10.0.0.1:80"));
+	close_fixture(&f);
+}
+
+static void servers_without_a_free_slot_are_known_before(void **state)
+{
+	struct sl_server_config servers[2];
+	struct sl_upstream_config upstream;
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_ROUND_ROBIN);
+	set(&f, 0, SL_SERVERS_MAX - 2);
+	set(&f, 0, SL_SERVERS_MAX - 1);
+	memcpy(servers, f.servers, sizeof(servers));
+	upstream = f.upstream;
+	upstream.servers = servers;
+	assert_true(sl_upstream_has_room(f.list[0], &upstream));
+	servers[1].address = "10.9.9.9:80";
+	assert_false(sl_upstream_has_room(f.list[0], &upstream));
+	close_fixture(&f);
 }
 
 /* --- SRV --- */
@@ -279,6 +402,11 @@ int main(void)
 		cmocka_unit_test(the_slot_of_a_removed_server_waits_for_what_is_open),
 		cmocka_unit_test(an_address_that_is_back_is_the_same_server),
 		cmocka_unit_test(what_finds_no_slot_is_left_out),
+		cmocka_unit_test(servers_that_stay_keep_their_state),
+		cmocka_unit_test(addresses_stay_while_their_name_does),
+		cmocka_unit_test(another_balance_has_its_table),
+		cmocka_unit_test(an_upstream_lives_as_long_as_its_lists),
+		cmocka_unit_test(servers_without_a_free_slot_are_known_before),
 		cmocka_unit_test(the_table_of_maglev_depends_on_the_names_alone),
 		cmocka_unit_test(srv_records_are_read),
 		cmocka_unit_test(srv_records_mean_what_they_say),

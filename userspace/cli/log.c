@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sluice log-level and sluice reopen-logs: the two logs of a running sluice. */
+/* sluice reload, reopen-logs and log-level: a running sluice's configuration and its two logs. */
 
 #include <stdio.h>
 
@@ -18,6 +18,35 @@ static const char reopen_usage[] =
 	"Opens the access log's path again, after a rotation (as the signal USR1 does).\n"
 	"  -j, --json        print the answer as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
+static const char reload_usage[] =
+	"Usage: sluice reload [--json] [--admin PATH]\n"
+	"Reads the configuration file again and puts it to use, without closing a connection (as "
+	"the "
+	"signal HUP\n"
+	"does). If something is wrong with it, says what, and the old one goes on.\n"
+	"  -j, --json        print the answer as JSON\n"
+	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
+/* A command without arguments, of that name. */
+static int ask(int argc, char **argv, const char *command, const char *help)
+{
+	struct sl_client_options o;
+	int rest, r = sl_client_parse(argc, argv, help, "j", &o, &rest);
+
+	if (r >= 0)
+		return r;
+	if (rest < argc) {
+		fprintf(stderr, "sluice %s: takes no arguments\n%s", command, help);
+		return SL_EXIT_USAGE;
+	}
+	return sl_client_show(&o, json_pack("{s:s}", "command", command), sl_render_word);
+}
+
+int sl_cmd_reload(int argc, char **argv)
+{
+	return ask(argc, argv, "reload", reload_usage);
+}
 
 int sl_cmd_log_level(int argc, char **argv)
 {
@@ -39,14 +68,5 @@ int sl_cmd_log_level(int argc, char **argv)
 
 int sl_cmd_reopen_logs(int argc, char **argv)
 {
-	struct sl_client_options o;
-	int rest, r = sl_client_parse(argc, argv, reopen_usage, "j", &o, &rest);
-
-	if (r >= 0)
-		return r;
-	if (rest < argc) {
-		fprintf(stderr, "sluice reopen-logs: takes no arguments\n%s", reopen_usage);
-		return SL_EXIT_USAGE;
-	}
-	return sl_client_show(&o, json_pack("{s:s}", "command", "reopen-logs"), sl_render_word);
+	return ask(argc, argv, "reopen-logs", reopen_usage);
 }

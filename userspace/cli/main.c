@@ -23,6 +23,7 @@ static const struct {
 	{"log-level", sl_cmd_log_level, "show or set how much is said on stderr"},
 	{"pools", sl_cmd_pools, "show the upstreams' connections: in use, idle, waited for"},
 	{"probe", sl_cmd_probe, "show what this host can do, and what is missing"},
+	{"reload", sl_cmd_reload, "read the configuration again, without closing a connection"},
 	{"reopen-logs", sl_cmd_reopen_logs, "open the access log again after a rotation"},
 	{"run", sl_cmd_run, "run the proxy"},
 	{"servers", sl_cmd_servers, "show the upstreams' servers, their state and why"},

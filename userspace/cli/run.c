@@ -107,6 +107,7 @@ int sl_cmd_run(int argc, char **argv)
 	const struct sl_engine_ops *engines[SL_ENGINES_MAX + 1];
 	struct sl_server_parts parts = {
 		.transport_new = sl_socket_transport_new,
+		.listen = sl_socket_listen,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,
 		.figures = sl_engine_figures,

@@ -74,7 +74,7 @@ static void log_end(struct adopted *a, const char *reason)
 		.reason = sl_slice_str(reason),
 	};
 
-	if (w->shared->access_log && !sl_access_log_push(w->shared->access_log, w->index, &r))
+	if (w->access_log && !sl_access_log_push(w->access_log, w->index, &r))
 		sl_count(w->stats.log_dropped_total, 1);
 }
 
@@ -105,7 +105,7 @@ static void pair_ended(struct sl_pair *p, enum sl_pair_end why)
 static void tick(struct sl_timer *t)
 {
 	struct adopted *a = sl_container_of(t, struct adopted, timer);
-	const uint32_t timeout = a->worker->shared->config->timeouts.tunnel;
+	const uint32_t timeout = sl_worker_config(a->worker)->timeouts.tunnel;
 	uint64_t now = sl_loop_now_ms(a->worker->loop);
 
 	if (account(a))
@@ -142,7 +142,7 @@ struct sl_pair *sl_adopted_new(void *worker, const struct sl_left_pair *left)
 	sl_count(w->stats.tunnels_active, 1);
 	sl_count(w->stats.tunnels_adopted, 1);
 	sl_timer_init(&a->timer, tick);
-	sl_loop_arm(w->loop, &a->timer, sl_tunnel_tick_ms(w->shared->config->timeouts.tunnel));
+	sl_loop_arm(w->loop, &a->timer, sl_tunnel_tick_ms(sl_worker_config(w)->timeouts.tunnel));
 	return &a->pair;
 }
 

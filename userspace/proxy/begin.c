@@ -38,7 +38,7 @@ void sl_exchange_keep_upstream(struct sl_exchange *x)
 	if (x->route)
 		sl_lease_end(&x->lease, c.stream, x->outcome);
 	else
-		sl_pool_put(&w->pool, &key, &c, w->shared->config->pool.idle_timeout_ms);
+		sl_pool_put(&w->pool, &key, &c, sl_conn_config(x->conn)->pool.idle_timeout_ms);
 }
 
 void sl_exchange_free(struct sl_exchange *x)
@@ -55,7 +55,7 @@ void sl_exchange_free(struct sl_exchange *x)
 	sl_dial_cancel(x->dial);
 	sl_auth_cancel(&x->auth);
 	sl_exchange_drop_upstream(x, SL_CLOSE_RESET);
-	sl_throttle_release(w->shared->throttle, x->throttled);
+	sl_throttle_release(sl_conn_generation(x->conn)->throttle, x->throttled);
 	sl_buf_put(&w->buffers, x->head);
 	sl_buf_put(&w->buffers, x->up_out);
 	sl_buf_put(&w->buffers, x->up_in);
@@ -124,8 +124,8 @@ bool sl_exchange_throttle(struct sl_conn *c)
 	char extra[48];
 	uint64_t wait_us;
 
-	switch (sl_throttle_admit(w->shared->throttle, c->listener->config, c->x->route, &c->source,
-				  sl_loop_now_us(w->loop), &wait_us)) {
+	switch (sl_throttle_admit(sl_conn_generation(c)->throttle, c->listener->config, c->x->route,
+				  &c->source, sl_loop_now_us(w->loop), &wait_us)) {
 	case SL_THROTTLE_OK:
 		c->x->throttled = c->x->route;
 		return true;
@@ -155,7 +155,7 @@ static bool is_own(const struct sl_conn *c)
 /* Whatever is wrong with a well-formed request. Status 0: nothing. */
 static unsigned find_fault(struct sl_conn *c, const char **ret_reason)
 {
-	const struct sl_shared *shared = c->worker->shared;
+	const struct sl_generation *g = sl_conn_generation(c);
 	const struct sl_request *r = &c->x->request;
 
 	if (r->target.form == SL_TARGET_ABSOLUTE &&
@@ -164,12 +164,12 @@ static unsigned find_fault(struct sl_conn *c, const char **ret_reason)
 		*ret_reason = "unsupported-scheme";
 		return 400;
 	}
-	if (sl_request_loops(&c->worker->head, shared->pseudonym)) {
+	if (sl_request_loops(&c->worker->head, g->pseudonym)) {
 		*ret_reason = "loop";
 		return 508;
 	}
-	if (shared->config->limits.body && r->framing.kind == SL_FRAMING_LENGTH &&
-	    r->framing.length > shared->config->limits.body) {
+	if (g->config->limits.body && r->framing.kind == SL_FRAMING_LENGTH &&
+	    r->framing.length > g->config->limits.body) {
 		*ret_reason = "body-too-large";
 		return 413;
 	}
@@ -180,7 +180,7 @@ static bool write_upstream_head(struct sl_conn *c)
 {
 	const struct sl_listener_config *l = c->listener->config;
 	struct sl_forwarding f = {
-		.pseudonym = c->worker->shared->pseudonym,
+		.pseudonym = sl_conn_generation(c)->pseudonym,
 		.forwarded = l->forwarded,
 		.forwarded_trust = l->forwarded_trust,
 		.client = c->source,
@@ -262,7 +262,7 @@ static bool check_credentials(struct sl_conn *c)
 static bool admits(void *arg, const struct sl_stream *s)
 {
 	struct sl_conn *c = arg;
-	const struct sl_shared *shared = c->worker->shared;
+	const struct sl_own *own = &sl_conn_generation(c)->own;
 	const struct sl_acl_rule *rule;
 	const struct sl_acl_query q = {
 		.src = &c->source,
@@ -270,8 +270,7 @@ static bool admits(void *arg, const struct sl_stream *s)
 		.dst = &s->peer,
 	};
 
-	return sl_acl_check(c->listener->config->acl, shared->own, shared->n_own, &q, &rule) ==
-	       SL_ACL_ALLOW;
+	return sl_acl_check(c->listener->config->acl, own->addr, own->n, &q, &rule) == SL_ACL_ALLOW;
 }
 
 static unsigned dial_status(enum sl_dial_result r)
@@ -350,16 +349,16 @@ static void prepare_attempt(void *owner, struct sl_connect_options *o)
 
 static void dial(struct sl_conn *c)
 {
-	const struct sl_shared *shared = c->worker->shared;
+	const struct sl_generation *g = sl_conn_generation(c);
 	const struct sl_dial_options o = {
 		.transport = c->worker->transport,
 		.resolver = c->worker->resolver,
 		.host = c->x->host,
 		.port = c->x->port,
-		.timeout_ms = shared->config->timeouts.connect,
+		.timeout_ms = g->config->timeouts.connect,
 		.acl = c->listener->config->acl,
-		.own = shared->own,
-		.n_own = shared->n_own,
+		.own = g->own.addr,
+		.n_own = g->own.n,
 		.src = c->source,
 		.prepare = sl_exchange_may_tunnel(c->x) ? prepare_attempt : NULL,
 	};

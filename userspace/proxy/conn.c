@@ -53,6 +53,7 @@ static void release_conn(struct sl_task *t)
 	struct sl_conn *c = sl_container_of(t, struct sl_conn, release);
 
 	free(c->told);
+	sl_era_leave(c->worker, c->listener->era);
 	sl_slab_put(&c->worker->conns, c);
 }
 
@@ -60,6 +61,13 @@ static void drop_buffers(struct sl_conn *c)
 {
 	c->in = sl_buf_put(&c->worker->buffers, c->in);
 	c->out = sl_buf_put(&c->worker->buffers, c->out);
+}
+
+static void release_place(struct sl_conn *c)
+{
+	sl_limits_release(c->worker->shared->limits, c->listener->place,
+			  c->by_source ? &c->source : NULL);
+	c->admitted = false;
 }
 
 void sl_conn_close(struct sl_conn *c, enum sl_close_how how)
@@ -74,7 +82,7 @@ void sl_conn_close(struct sl_conn *c, enum sl_close_how how)
 	c->client = NULL;
 	drop_buffers(c);
 	if (c->admitted)
-		sl_limits_release(w->shared->limits, c->listener->index, &c->source);
+		release_place(c);
 	sl_conn_set_state(c, SL_CONN_CLOSED);
 	sl_loop_disarm(w->loop, &c->timer);
 	sl_loop_cancel(&c->run);
@@ -128,11 +136,29 @@ static void run_linger(struct sl_conn *c)
 	}
 }
 
+/* The next request goes by the newest configuration, if that has the listener. */
+static void renew(struct sl_conn *c)
+{
+	struct sl_worker *w = c->worker;
+	struct sl_listener *l;
+
+	if (c->listener->era == w->era)
+		return;
+	l = sl_era_find(w->era, c->listener);
+	if (!l)
+		return;
+	l->era->conns++;
+	sl_era_leave(w, c->listener->era);
+	c->listener = l;
+}
+
 /* Between requests. */
 static void become_idle(struct sl_conn *c)
 {
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	const struct sl_timeouts_config *timeouts;
 
+	renew(c);
+	timeouts = &sl_conn_config(c)->timeouts;
 	c->scanned = 0;
 	sl_conn_set_state(c, c->in ? SL_CONN_HEAD : SL_CONN_IDLE);
 	c->head_us = sl_loop_now_us(c->worker->loop);
@@ -247,7 +273,7 @@ static void head_began(struct sl_conn *c)
 	sl_conn_set_state(c, SL_CONN_HEAD);
 	c->head_us = sl_loop_now_us(c->worker->loop);
 	if (!c->first) /* the first head's time runs from accept */
-		sl_conn_arm(c, c->worker->shared->config->timeouts.header);
+		sl_conn_arm(c, sl_conn_config(c)->timeouts.header);
 }
 
 /* Needs no buffer. */
@@ -288,6 +314,7 @@ static void run_head(struct sl_conn *c)
 		c->first = false;
 		sl_count(c->worker->stats.requests_total, 1);
 	}
+	renew(c);
 	if (parse == SL_PARSE_DONE)
 		sl_exchange_begin(c);
 	else if (parse == SL_PARSE_BAD)
@@ -437,6 +464,7 @@ static struct sl_conn *new_conn(struct sl_listener *l, struct sl_stream *s)
 		return NULL;
 	c->worker = w;
 	c->listener = l;
+	l->era->conns++;
 	c->client = s;
 	c->id = ((uint64_t)w->index << 48) | ++w->next_id;
 	c->source = s->peer;
@@ -458,7 +486,8 @@ static bool admit(struct sl_conn *c)
 	struct sl_worker *w = c->worker;
 	enum sl_limit_verdict v;
 
-	v = sl_limits_admit(w->shared->limits, c->listener->index, &c->source);
+	v = sl_limits_admit(w->shared->limits, c->listener->place, c->listener->config->connections,
+			    &c->source, &c->by_source);
 	if (v) {
 		count_refusal(w, v);
 		refuse(c);
@@ -470,8 +499,7 @@ static bool admit(struct sl_conn *c)
 
 bool sl_conn_set_source(struct sl_conn *c, const struct sl_addr *source)
 {
-	sl_limits_release(c->worker->shared->limits, c->listener->index, &c->source);
-	c->admitted = false;
+	release_place(c);
 	c->source = *source;
 	sl_addr_unmap(&c->source);
 	return admit(c);
@@ -494,7 +522,7 @@ void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 	if (!admit(c))
 		return;
 	sl_conn_set_state(c, sl_preface_begin(c) ? SL_CONN_PREFACE : SL_CONN_IDLE);
-	sl_conn_arm(c, w->shared->config->timeouts.header);
+	sl_conn_arm(c, sl_conn_config(c)->timeouts.header);
 	c->writable = true;
 	if (c->state == SL_CONN_PREFACE) /* there may be nothing to wait for */
 		sl_conn_schedule(c);

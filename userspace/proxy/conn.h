@@ -72,10 +72,11 @@ struct sl_conn {
 	enum sl_conn_state state;
 	bool readable, writable;
 	bool input_ended;
-	bool proxied;  /* begins with a PROXY header */
-	bool first;    /* no request was read yet */
-	bool admitted; /* counted by the limits */
-	bool closing;  /* ends after this exchange */
+	bool proxied;	/* begins with a PROXY header */
+	bool first;	/* no request was read yet */
+	bool admitted;	/* counted by the limits */
+	bool by_source; /* by its source, too */
+	bool closing;	/* ends after this exchange */
 };
 
 /* Why and when an exchange made progress last. */
@@ -144,6 +145,24 @@ struct sl_exchange {
 	struct sl_slice method, target, host, user_agent, referer;
 	uint16_t port;
 };
+
+static inline const struct sl_generation *sl_conn_generation(const struct sl_conn *c)
+{
+	return c->listener->era->generation;
+}
+
+/* That of its latest request, or of the tunnel that it became. */
+static inline const struct sl_config *sl_conn_config(const struct sl_conn *c)
+{
+	return sl_conn_generation(c)->config;
+}
+
+/* Of a route's reference. */
+static inline struct sl_upstream *sl_conn_upstream(const struct sl_conn *c,
+						   const struct sl_upstream_ref *ref)
+{
+	return sl_conn_generation(c)->upstream[ref->index];
+}
 
 /* Accepts: the acceptor's callback. */
 void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s);
@@ -216,8 +235,6 @@ static inline bool sl_exchange_request_sent(const struct sl_exchange *x)
 	return x->to_upstream.complete && !x->up_out && x->sent_us;
 }
 
-/* Retries are paid for by requests: a bucket of credit, by worker and upstream. One retry costs 100. */
-#define SL_RETRY_CREDIT_FIRST (100 * 100)
 /* A request to the route's upstream earns its share. */
 void sl_retry_earn(struct sl_conn *c);
 /* Sends the request again if it may be. False: nothing happened. */

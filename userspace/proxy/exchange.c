@@ -41,7 +41,7 @@ static void upstream_event(struct sl_stream *s, unsigned events)
 void sl_exchange_start(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	const struct sl_timeouts_config *timeouts = &sl_conn_config(c)->timeouts;
 
 	x->upstream->on_event = upstream_event;
 	x->upstream->owner = x;
@@ -177,7 +177,7 @@ static void flush_upstream(struct sl_exchange *x)
 
 static bool over_body_limit(const struct sl_conn *c)
 {
-	uint64_t limit = c->worker->shared->config->limits.body;
+	uint64_t limit = sl_conn_config(c)->limits.body;
 
 	return limit && c->x->to_upstream.body.content_bytes > limit;
 }
@@ -313,7 +313,7 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 	x->request_stopped |= sl_exchange_head_left(x) > 0;
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	x->response_head = true;
-	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+	return sl_response_write(h, r, &plan, sl_conn_generation(c)->pseudonym, c->out);
 }
 
 static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
@@ -330,9 +330,9 @@ static bool begin_upgrade(struct sl_conn *c, const struct sl_head *h, const stru
 	x->response_head = true;
 	x->head = sl_buf_put(&c->worker->buffers, x->head);
 	sl_conn_set_state(c, SL_CONN_OPENING);
-	sl_conn_arm(c, c->worker->shared->config->timeouts.body);
+	sl_conn_arm(c, sl_conn_config(c)->timeouts.body);
 	sl_conn_schedule(c);
-	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+	return sl_response_write(h, r, &plan, sl_conn_generation(c)->pseudonym, c->out);
 }
 
 static bool forward_interim(struct sl_conn *c, const struct sl_head *h, const struct sl_response *r)
@@ -349,7 +349,7 @@ static bool forward_interim(struct sl_conn *c, const struct sl_head *h, const st
 		return true;
 	}
 	sl_count(c->worker->stats.responses_1xx_total, 1);
-	return sl_response_write(h, r, &plan, c->worker->shared->pseudonym, c->out);
+	return sl_response_write(h, r, &plan, sl_conn_generation(c)->pseudonym, c->out);
 }
 
 /* The body's first bytes leave with the head, in one packet. */

@@ -49,7 +49,7 @@ static void time_out(struct sl_conn *c, bool waits_for_origin)
  * longer than the shortest wait that may begin meanwhile. */
 void sl_exchange_timeout(struct sl_conn *c)
 {
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	const struct sl_timeouts_config *timeouts = &sl_conn_config(c)->timeouts;
 	struct sl_exchange *x = c->x;
 	bool waits_for_origin = !x->response_head && sl_exchange_request_sent(x);
 	uint64_t now = sl_loop_now_ms(c->worker->loop);

@@ -71,7 +71,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.server = sl_slice_str(x->server),
 	};
 
-	if (w->shared->access_log && !sl_access_log_push(w->shared->access_log, w->index, &r))
+	if (w->access_log && !sl_access_log_push(w->access_log, w->index, &r))
 		sl_count(w->stats.log_dropped_total, 1);
 }
 

@@ -110,7 +110,7 @@ void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char 
 		c->x->status = (uint16_t)status;
 	sl_count(w->stats.responses_own_total, 1);
 	sl_conn_set_state(c, SL_CONN_REPLY);
-	sl_conn_arm(c, w->shared->config->timeouts.body);
+	sl_conn_arm(c, sl_conn_config(c)->timeouts.body);
 	sl_conn_schedule(c);
 }
 

@@ -47,9 +47,7 @@ static bool is_repeatable(const struct sl_exchange *x)
 
 static const struct sl_retry_config *config_of(const struct sl_conn *c)
 {
-	const struct sl_config *config = c->worker->shared->config;
-
-	return &config->upstreams[c->x->route->upstream.index].retry;
+	return &sl_conn_upstream(c, &c->x->route->upstream)->config->retry;
 }
 
 static bool is_wanted(const struct sl_retry_config *r, enum sl_retry_on why)
@@ -64,9 +62,9 @@ static bool is_wanted(const struct sl_retry_config *r, enum sl_retry_on why)
 
 static uint32_t *credit_of(struct sl_conn *c)
 {
-	const struct sl_upstreams *all = c->worker->shared->upstreams;
+	struct sl_upstream *u = sl_conn_upstream(c, &c->x->route->upstream);
 
-	return sl_worker_retry_credit(c->worker, &all->upstream[c->x->route->upstream.index]);
+	return &u->desk[c->worker->index].retry_credit;
 }
 
 void sl_retry_earn(struct sl_conn *c)

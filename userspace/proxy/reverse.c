@@ -145,9 +145,8 @@ static uint64_t hash_header(const struct sl_conn *c, const char *name)
 /* While the head is in place. */
 static void hash_key(struct sl_conn *c)
 {
-	const struct sl_config *config = c->worker->shared->config;
 	struct sl_exchange *x = c->x;
-	const struct sl_upstream_config *u = &config->upstreams[x->route->upstream.index];
+	const struct sl_upstream_config *u = sl_conn_upstream(c, &x->route->upstream)->config;
 
 	if (u->balance != SL_BALANCE_MAGLEV)
 		return;
@@ -261,7 +260,7 @@ static void prepare_attempt(struct sl_lease *l, struct sl_connect_options *o)
 void sl_reverse_connect(struct sl_conn *c)
 {
 	struct sl_exchange *x = c->x;
-	struct sl_upstream *u = &c->worker->shared->upstreams->upstream[x->route->upstream.index];
+	struct sl_upstream *u = sl_conn_upstream(c, &x->route->upstream);
 	bool may_tunnel = sl_exchange_may_tunnel(x);
 	const struct sl_lease_options o = {
 		.worker = c->worker,

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "base/util.h"
@@ -39,70 +38,6 @@ static void raise_descriptor_limit(const struct sl_config *c)
 		sl_warning("limits.connections %u may need %llu descriptors, the limit is %llu",
 			   c->limits.connections, (unsigned long long)wanted,
 			   (unsigned long long)limit.rlim_cur);
-}
-
-/* Two sluices in a row must not take each other for a loop, so without a configured name each process
- * has its own. */
-static void choose_pseudonym(struct sl_daemon *s)
-{
-	uint32_t id = 0;
-
-	if (s->config->via) {
-		snprintf(s->pseudonym, sizeof(s->pseudonym), "%s", s->config->via);
-		return;
-	}
-	if (getrandom(&id, sizeof(id), 0) < 0)
-		id = (uint32_t)getpid();
-	snprintf(s->pseudonym, sizeof(s->pseudonym), "sluice-%08x", id);
-}
-
-static int open_auth(struct sl_daemon *s)
-{
-	const struct sl_config *c = s->config;
-	unsigned line = 0;
-	int r = 0;
-
-	s->shared.auth = calloc(c->n_listeners, sizeof(*s->shared.auth));
-	if (!s->shared.auth)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->n_listeners && !r; i++) {
-		if (!c->listeners[i].auth_basic)
-			continue;
-		r = sl_auth_open(c->listeners[i].auth_basic, &s->shared.auth[i], &line);
-		if (r == -EINVAL)
-			sl_error("%s:%u: expected user:hash with a strong crypt(3) hash "
-				 "($y$, $gy$, $2b$, $2y$, $6$, $7$)",
-				 c->listeners[i].auth_basic, line);
-		else if (r < 0)
-			sl_error("%s: %s", c->listeners[i].auth_basic, strerror(-r));
-	}
-	return r;
-}
-
-static int open_routes(struct sl_daemon *s)
-{
-	const struct sl_config *c = s->config;
-	int r = 0;
-
-	s->shared.routes = calloc(c->n_listeners, sizeof(*s->shared.routes));
-	if (!s->shared.routes)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->n_listeners && !r; i++)
-		if (c->listeners[i].mode != SL_MODE_FORWARD)
-			r = sl_routes_new(&c->listeners[i], &s->shared.routes[i]);
-	return r ? r : sl_upstreams_new(c, &s->shared.upstreams);
-}
-
-static int open_access_log(struct sl_daemon *s)
-{
-	int r;
-
-	if (!s->config->access_log.path)
-		return 0;
-	r = sl_access_log_open(&s->config->access_log, s->shared.n_workers, &s->shared.access_log);
-	if (r < 0)
-		sl_error("access log %s: %s", s->config->access_log.path, strerror(-r));
-	return r;
 }
 
 /* One that is only missing from what "auto" could choose is no reason to worry. */
@@ -137,79 +72,41 @@ static int start_workers(struct sl_daemon *s)
 
 	probe_engines(s);
 	for (uint32_t i = 0; i < s->shared.n_workers && !r; i++) {
-		r = sl_worker_new(&s->shared, i, &s->worker[i]);
+		r = sl_worker_new(&s->shared, i, s->generation, &s->worker[i]);
 		s->n_workers += !r;
 	}
+	if (!r)
+		r = sl_server_listen(s);
 	for (uint32_t i = 0; i < s->n_workers && !r; i++)
 		r = sl_worker_start(s->worker[i]);
 	return r;
 }
 
-static int start_checks(struct sl_daemon *s)
+static int start(struct sl_daemon *s, struct sl_config *config)
 {
-	const struct sl_health_options o = {
-		.loop = s->loop,
-		.config = s->config,
-		.upstreams = s->shared.upstreams,
-		.transport_new = s->shared.transport_new,
-	};
-
-	return sl_health_new(&o, &s->health);
-}
-
-static void servers_changed(void *owner, struct sl_upstream *u)
-{
-	struct sl_daemon *s = owner;
-
-	for (uint32_t i = 0; i < s->n_workers; i++)
-		sl_worker_call(s->worker[i], sl_worker_follow, u);
-	sl_health_follow(s->health, u);
-}
-
-static int start_discovery(struct sl_daemon *s)
-{
-	const struct sl_discovery_options o = {
-		.loop = s->loop,
-		.config = s->config,
-		.upstreams = s->shared.upstreams,
-		.listener = {.on_change = servers_changed, .owner = s},
-	};
-
-	return sl_discovery_new(&o, &s->discovery);
-}
-
-static int start(struct sl_daemon *s)
-{
+	struct sl_config_error error;
 	int r;
 
-	raise_descriptor_limit(s->config);
-	choose_pseudonym(s);
+	raise_descriptor_limit(config);
 	r = sl_loop_new(&s->loop);
 	if (!r)
 		r = sl_server_take_signals(s);
 	if (!r)
-		r = sl_own_collect(s->config, &s->own);
+		r = sl_limits_new(config, &s->shared.limits);
 	if (!r)
-		r = open_auth(s);
+		r = sl_upstreams_new(s->shared.n_workers, &s->upstreams);
 	if (!r)
-		r = open_routes(s);
-	if (!r)
-		r = sl_limits_new(s->config, &s->shared.limits);
-	if (!r)
-		r = sl_throttle_new(s->config, &s->shared.throttle);
+		r = sl_server_first_generation(s, config);
 	if (r < 0)
 		return r;
-	s->shared.own = s->own.addr;
-	s->shared.n_own = s->own.n;
-	s->shared.pseudonym = s->pseudonym;
 	s->started_ms = sl_loop_now_ms(s->loop);
-	r = open_access_log(s);
-	if (!r)
+	r = sl_server_open_log(s, s->config, &s->access_log, &error);
+	if (r < 0)
+		sl_error("%s", error.text);
+	else
 		r = start_workers(s);
 	if (!r)
-		r = start_checks(s);
-	if (!r)
-		r = start_discovery(s);
+		r = sl_server_start_checks(s);
 	return r ? r : sl_server_open_control(s);
 }
 
@@ -227,39 +124,33 @@ static void announce(const struct sl_daemon *s)
 static void stop(struct sl_daemon *s)
 {
 	sl_control_close(s->control);
-	sl_discovery_free(s->discovery);
-	sl_health_free(s->health);
+	sl_server_stop_checks(s);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_stop(s->worker[i]);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_free(s->worker[i]);
-	sl_access_log_close(s->shared.access_log);
-	for (size_t i = 0; s->shared.auth && i < s->config->n_listeners; i++)
-		sl_auth_close(s->shared.auth[i]);
-	free(s->shared.auth);
-	for (size_t i = 0; s->shared.routes && i < s->config->n_listeners; i++)
-		sl_routes_free(s->shared.routes[i]);
-	free(s->shared.routes);
-	sl_upstreams_free(s->shared.upstreams);
+	sl_doors_close(&s->doors);
+	sl_access_log_close(s->access_log);
+	if (s->generation)
+		sl_generation_leave(s->generation);
+	if (s->loop)
+		sl_loop_turn(s->loop, 0); /* generations that nobody uses any more are freed */
+	sl_upstreams_free(s->upstreams);
 	sl_limits_free(s->shared.limits);
-	sl_throttle_free(s->shared.throttle);
-	sl_own_free(&s->own);
 	sl_close(s->signals.fd);
 	sl_loop_free(s->loop);
 }
 
-int sl_server_run(const struct sl_config *config, const struct sl_server_parts *parts)
+int sl_server_run(struct sl_config *config, const struct sl_server_parts *parts)
 {
 	struct sl_daemon *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	s->config = config;
 	s->parts = parts;
 	s->signals.fd = -1;
 	s->shared = (struct sl_shared){
-		.config = config,
 		.n_workers = worker_count(config),
 		.workers = s->worker,
 		.transport_new = parts->transport_new,
@@ -267,7 +158,9 @@ int sl_server_run(const struct sl_config *config, const struct sl_server_parts *
 		.engines = parts->engines,
 		.reports = s->report,
 	};
-	r = start(s);
+	s->doors = (struct sl_doors){.listen = parts->listen, .workers = s->shared.n_workers};
+	sl_server_note_fixed(s, config);
+	r = start(s, config);
 	if (!r) {
 		announce(s);
 		r = sl_loop_run(s->loop);

@@ -11,6 +11,8 @@
 /* What the proxy is made of here: the implementations behind the two interfaces. */
 struct sl_server_parts {
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
+	/* A listening descriptor of that transport (see doors.h). NULL: it has none. */
+	int (*listen)(const struct sl_listen_options *o, int *ret);
 	size_t stream_bytes; /* memory of one stream of that transport */
 	const struct sl_engine_ops *const
 		*engines; /* NULL-terminated; the first takes everything */
@@ -20,6 +22,6 @@ struct sl_server_parts {
 
 /* Runs until TERM, QUIT or INT. Takes over the signals of the calling thread and must be called before
  * any other thread is started. 0 after an orderly end, or -errno; the cause has been logged. */
-int sl_server_run(const struct sl_config *config, const struct sl_server_parts *parts);
+int sl_server_run(struct sl_config *config, const struct sl_server_parts *parts);
 
 #endif

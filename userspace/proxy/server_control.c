@@ -146,8 +146,25 @@ static void read_log(void *owner, uint64_t *ret_written, uint64_t *ret_failed)
 {
 	struct sl_daemon *s = owner;
 
-	*ret_written = sl_access_log_written(s->shared.access_log);
-	*ret_failed = sl_access_log_failed(s->shared.access_log);
+	*ret_written = sl_access_log_written(s->access_log);
+	*ret_failed = sl_access_log_failed(s->access_log);
+}
+
+static int reload(void *owner, struct sl_config_error *ret_error)
+{
+	return sl_server_reload(owner, ret_error);
+}
+
+static void read_configuration(void *owner, struct sl_configuration_info *ret)
+{
+	const struct sl_daemon *s = owner;
+
+	*ret = (struct sl_configuration_info){
+		.file = s->config->file,
+		.number = s->generation->number,
+		.in_use = s->n_generations,
+		.refused = s->reloads_refused,
+	};
 }
 
 static void reopen_logs(void *owner)
@@ -160,7 +177,7 @@ static void read_servers(void *owner, void (*each)(void *arg, const struct sl_se
 {
 	struct sl_daemon *s = owner;
 
-	sl_upstreams_describe(s->shared.upstreams, sl_loop_now_ms(s->loop), each, arg);
+	sl_upstreams_describe(s->upstreams, sl_loop_now_ms(s->loop), each, arg);
 }
 
 static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_listener_info *l),
@@ -180,7 +197,7 @@ static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_
 			.name = l->name,
 			.mode = modes[l->mode],
 			.listen = &l->listen,
-			.connections = sl_limits_open(s->shared.limits, i),
+			.connections = sl_limits_open(s->shared.limits, s->generation->place[i]),
 			.limit = l->connections,
 		};
 
@@ -193,13 +210,13 @@ static void read_pools(void *owner, void (*each)(void *arg, const struct sl_pool
 {
 	struct sl_daemon *s = owner;
 
-	sl_upstreams_describe_pools(s->shared.upstreams, each, arg);
+	sl_upstreams_describe_pools(s->upstreams, each, arg);
 }
 
 static int drain_server(void *owner, const char *upstream, const char *server, bool drained)
 {
 	struct sl_daemon *s = owner;
-	struct sl_server *found = sl_upstreams_find(s->shared.upstreams, upstream, server);
+	struct sl_server *found = sl_upstreams_find(s->upstreams, upstream, server);
 
 	if (!found)
 		return -ENOENT;
@@ -234,6 +251,8 @@ int sl_server_open_control(struct sl_daemon *s)
 		.uptime_ms = uptime_ms,
 		.drain = drain_asked,
 		.reopen_logs = reopen_logs,
+		.reload = reload,
+		.configuration = read_configuration,
 		.servers = read_servers,
 		.listeners = read_listeners,
 		.pools = read_pools,

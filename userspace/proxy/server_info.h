@@ -34,4 +34,12 @@ struct sl_listener_info {
 	uint32_t limit;	      /* 0: the global one alone */
 };
 
+/* Which configuration is in use. */
+struct sl_configuration_info {
+	const char *file; /* NULL: the built-in defaults */
+	uint64_t number;  /* of configurations since the start */
+	uint32_t in_use;  /* configurations that some connection still goes by */
+	uint64_t refused; /* reloads that were refused */
+};
+
 #endif

@@ -67,8 +67,8 @@ void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
 
 void sl_server_reopen_logs(struct sl_daemon *s)
 {
-	if (s->shared.access_log)
-		sl_access_log_reopen(s->shared.access_log);
+	if (s->access_log)
+		sl_access_log_reopen(s->access_log);
 }
 
 static void handle_signal(struct sl_daemon *s, int signo)
@@ -88,7 +88,7 @@ static void handle_signal(struct sl_daemon *s, int signo)
 		sl_server_reopen_logs(s);
 		break;
 	case SIGHUP:
-		sl_warning("SIGHUP: changing the configuration needs a restart in this version");
+		sl_server_reload(s, &(struct sl_config_error){{0}}); /* it has been logged */
 		break;
 	}
 }

@@ -6,10 +6,14 @@
  *
  * server.c          start, run, end
  * server_control.c  what the admin socket and the metrics address ask for
+ * server_start.c    a configuration put to use: generations, listeners, logs, checks
+ * server_fixed.c    what can't change while it runs
+ * server_reload.c   another configuration, checked and put to use
  * server_signals.c  signals, and the drain that some of them begin */
 
 #include "base/loop.h"
-#include "proxy/access/own.h"
+#include "proxy/doors.h"
+#include "proxy/generation.h"
 #include "proxy/observe/control.h"
 #include "proxy/server.h"
 #include "proxy/upstream/discovery.h"
@@ -19,8 +23,12 @@
 #define SL_WORKERS_MAX 256
 
 struct sl_daemon {
-	const struct sl_config *config;
+	const struct sl_config *config; /* the newest generation's */
+	struct sl_generation *generation;
 	struct sl_shared shared;
+	struct sl_upstreams *upstreams;
+	struct sl_access_log *access_log; /* NULL: none */
+	struct sl_doors doors;
 	const struct sl_server_parts *parts;
 	struct sl_loop *loop;
 	struct sl_control *control;
@@ -30,13 +38,47 @@ struct sl_daemon {
 	struct sl_worker *worker[SL_WORKERS_MAX];
 	uint32_t n_workers;
 	struct sl_engine_report report[SL_ENGINES_MAX]; /* by engine, as found at the start */
-	struct sl_own own;
-	char pseudonym[64];
+	uint32_t n_generations;				/* that somebody uses */
+	uint64_t reloads_refused;
+	uint32_t first_head, first_pool; /* limits.head and pool.idle that memory was made for */
+	bool engines_of_auto;		 /* those that `splice: auto` may use were loaded */
 	struct sl_timer drain_check;
 	uint64_t started_ms;
 	uint64_t drain_until_ms; /* 0: without bound */
 	bool draining;
 };
+
+/* The first generation. 0 or -errno; the cause is logged. */
+int sl_server_first_generation(struct sl_daemon *s, struct sl_config *config);
+/* A generation that is the daemon's, counted and freed when nobody uses it. 0 or -errno. */
+int sl_server_new_generation(struct sl_daemon *s, struct sl_config *config,
+			     struct sl_generation **ret, struct sl_config_error *ret_error);
+/* Opens what a configuration listens on. 0, or -errno: the doors are as before. */
+int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,
+			 struct sl_config_error *ret_error);
+/* Closes what it doesn't listen on. */
+void sl_server_close_doors(struct sl_daemon *s, const struct sl_config *c);
+/* Opens the first configuration's doors and makes the workers listen. 0 or -errno; the cause is logged. */
+int sl_server_listen(struct sl_daemon *s);
+/* An era for that worker with its descriptors. NULL: no memory. */
+struct sl_era *sl_server_new_era(struct sl_daemon *s, struct sl_generation *g, uint32_t worker);
+/* NULL in *ret: none is configured. */
+int sl_server_open_log(const struct sl_daemon *s, const struct sl_config *c,
+		       struct sl_access_log **ret, struct sl_config_error *ret_error);
+/* Health checks and discovery of s->generation. 0 or -errno. */
+int sl_server_start_checks(struct sl_daemon *s);
+void sl_server_stop_checks(struct sl_daemon *s);
+/* Every worker has seen what an upstream is now. */
+void sl_server_upstream_changed(void *owner, struct sl_upstream *u);
+
+/* Notes what the process is made for. */
+void sl_server_note_fixed(struct sl_daemon *s, const struct sl_config *c);
+/* Whether a configuration can follow the running one. -EINVAL: something is different that can't change
+ * while it runs, *ret_error names it. */
+int sl_server_check_fixed(const struct sl_daemon *s, const struct sl_config *c,
+			  struct sl_config_error *ret_error);
+/* Reads the file again and puts it to use. 0, or -errno: nothing has changed, *ret_error says why. */
+int sl_server_reload(struct sl_daemon *s, struct sl_config_error *ret_error);
 
 /* Opens the admin socket and the metrics address. 0 or -errno; the cause is logged. */
 int sl_server_open_control(struct sl_daemon *s);

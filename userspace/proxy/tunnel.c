@@ -101,7 +101,7 @@ static const char *wanted_engine(const struct sl_conn *c)
 
 static struct sl_policy policy_of(const struct sl_conn *c)
 {
-	const struct sl_splice_config *splice = &c->worker->shared->config->splice;
+	const struct sl_splice_config *splice = &sl_conn_config(c)->splice;
 
 	return (struct sl_policy){
 		.wanted = wanted_engine(c),
@@ -126,7 +126,7 @@ static void arm(struct sl_conn *c)
 	uint64_t now = sl_loop_now_ms(c->worker->loop);
 	uint64_t next = sl_max(c->x->policy.next_ms, now + 1) - now;
 
-	sl_conn_arm(c, sl_min(sl_tunnel_tick_ms(c->worker->shared->config->timeouts.tunnel), next));
+	sl_conn_arm(c, sl_min(sl_tunnel_tick_ms(sl_conn_config(c)->timeouts.tunnel), next));
 }
 
 static void hand_over(struct sl_conn *c)
@@ -226,7 +226,7 @@ static void review(struct sl_conn *c, uint64_t now)
 
 void sl_tunnel_tick(struct sl_conn *c)
 {
-	const struct sl_timeouts_config *timeouts = &c->worker->shared->config->timeouts;
+	const struct sl_timeouts_config *timeouts = &sl_conn_config(c)->timeouts;
 	struct sl_exchange *x = c->x;
 	uint64_t now = sl_loop_now_ms(c->worker->loop);
 

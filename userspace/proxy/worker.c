@@ -11,27 +11,14 @@
 #include "proxy/adopted.h"
 #include "proxy/conn.h"
 
-#define BACKLOG		   4096
 #define TICK_MS		   1000
 #define BUFFER_SLACK	   2048 /* what the proxy adds to a head */
 #define BUFFER_MIN	   (16 * 1024)
 #define BUFFERS_KEPT_BYTES (1024 * 1024)
+/* Idle connections to servers of configurations to come. */
+#define POOLED_SLACK	   4096
 /* Connections over the limit that may be told so at once. */
 #define REFUSALS_MAX	   512
-
-static void count_acceptor(struct sl_worker *w)
-{
-	uint64_t failed = 0, paused = 0;
-
-	for (size_t i = 0; i < w->shared->config->n_listeners; i++) {
-		if (!w->listeners[i].acceptor)
-			continue;
-		failed += w->listeners[i].acceptor->stats.failed;
-		paused += w->listeners[i].acceptor->stats.paused;
-	}
-	sl_count(w->stats.accept_failures_total, failed - w->stats.accept_failures_total);
-	sl_count(w->stats.accept_pauses_total, paused - w->stats.accept_pauses_total);
-}
 
 static void count_memory(struct sl_worker *w)
 {
@@ -83,8 +70,7 @@ static void tick(struct sl_timer *t)
 	struct sl_worker *w = sl_container_of(t, struct sl_worker, tick);
 
 	check_engines(w);
-	if (!w->draining)
-		count_acceptor(w);
+	sl_worker_count_acceptors(w);
 	if (sl_slab_bytes(&w->buffers.slab) > BUFFERS_KEPT_BYTES)
 		sl_slab_trim(&w->buffers.slab); /* a burst's: tunnels that are spliced need none */
 	count_memory(w);
@@ -95,23 +81,33 @@ static void tick(struct sl_timer *t)
 
 static uint32_t most_conns(const struct sl_shared *s)
 {
-	return s->config->limits.connections + REFUSALS_MAX;
+	return s->connections + REFUSALS_MAX;
 }
 
-static void init_memory(struct sl_worker *w)
+static uint32_t buffer_bytes(const struct sl_config *c)
 {
-	const struct sl_limits_config *limits = &w->shared->config->limits;
-	uint32_t cap = sl_max((uint32_t)BUFFER_MIN, limits->head + BUFFER_SLACK);
-	uint64_t buffers = limits->memory / w->shared->n_workers / (sizeof(struct sl_buf) + cap);
+	return sl_max((uint32_t)BUFFER_MIN, c->limits.head + BUFFER_SLACK);
+}
 
-	sl_buf_pool_init(&w->buffers, cap, (uint32_t)sl_min(buffers, (uint64_t)UINT32_MAX));
-	sl_slab_init(&w->conns, "connections", sizeof(struct sl_conn), most_conns(w->shared));
-	sl_slab_init(&w->exchanges, "exchanges", sizeof(struct sl_exchange), most_conns(w->shared));
+static void set_limits(struct sl_worker *w, const struct sl_limits_config *limits)
+{
+	uint64_t buffers =
+		limits->memory / w->shared->n_workers / (sizeof(struct sl_buf) + w->buffers.cap);
+
+	w->buffers.slab.limit = (uint32_t)sl_min(buffers, (uint64_t)UINT32_MAX);
 	w->head_limits = (struct sl_head_limits){
 		.head_bytes = limits->head,
 		.start_line_bytes = limits->start_line,
 		.fields = limits->headers,
 	};
+}
+
+static void init_memory(struct sl_worker *w, const struct sl_config *c)
+{
+	sl_buf_pool_init(&w->buffers, buffer_bytes(c), UINT32_MAX);
+	set_limits(w, &c->limits);
+	sl_slab_init(&w->conns, "connections", sizeof(struct sl_conn), most_conns(w->shared));
+	sl_slab_init(&w->exchanges, "exchanges", sizeof(struct sl_exchange), most_conns(w->shared));
 	sl_list_init(&w->all_conns);
 	sl_list_init(&w->tunnels);
 	sl_list_init(&w->adopted);
@@ -131,7 +127,7 @@ static uint32_t most_pairs(const struct sl_worker *w, const struct sl_engine_ops
 {
 	uint32_t all = most_conns(w->shared);
 
-	if (!ops->for_talk || is_wanted(w->shared->config, SL_SPLICE_SOCKMAP))
+	if (!ops->for_talk || is_wanted(sl_worker_config(w), SL_SPLICE_SOCKMAP))
 		return all;
 	return sl_min(all, (uint32_t)SL_POLICY_TALKERS);
 }
@@ -160,56 +156,13 @@ static int create_engines(struct sl_worker *w)
 	return 0;
 }
 
-/* Whether tunnels of the listener may leave their sockets: then these announce what allows it. */
-static bool may_splice(const struct sl_worker *w, const struct sl_listener_config *c)
-{
-	const struct sl_engine *e;
-
-	if (c->splice != SL_SPLICE_AUTO)
-		return c->splice == SL_SPLICE_PACKET;
-	for (size_t i = 1; i < w->engines.n; i++) {
-		e = w->engines.engine[i];
-		if (e && !e->ops->for_talk)
-			return c->mode != SL_MODE_HTTP;
-	}
-	return false;
-}
-
-static int open_listener(struct sl_worker *w, uint32_t i)
-{
-	const struct sl_listener_config *c = &w->shared->config->listeners[i];
-	struct sl_listener *l = &w->listeners[i];
-	const bool splice = may_splice(w, c);
-	const struct sl_listen_options o = {
-		.addr = c->listen,
-		.backlog = BACKLOG,
-		.mss = splice ? (int)w->shared->config->splice.mss : 0,
-		.window_clamp = splice ? SL_SPLICE_WINDOW_CLAMP : 0,
-		.reuse_port = true,
-	};
-	char text[SL_ADDR_STR_MAX];
-	int r;
-
-	*l = (struct sl_listener){.config = c,
-				  .index = i,
-				  .worker = w,
-				  .auth = w->shared->auth[i],
-				  .routes = w->shared->routes[i]};
-	r = w->transport->ops->listen(w->transport, &o, sl_conn_accept, l, &l->acceptor);
-	if (r < 0)
-		sl_error("listener %s: %s: %s", c->name, sl_addr_format(&c->listen, text),
-			 strerror(-r));
-	return r;
-}
-
 static void server_connection_gone(void *group)
 {
 	sl_server_forget_idle(group);
 }
 
-static int create_pools(struct sl_worker *w)
+static int create_pools(struct sl_worker *w, const struct sl_config *c)
 {
-	const struct sl_config *c = w->shared->config;
 	const struct sl_pool_options named = {
 		.loop = w->loop, .stats = &w->stats, .idle = c->pool.idle};
 	const struct sl_pool_options servers = {.loop = w->loop,
@@ -221,49 +174,26 @@ static int create_pools(struct sl_worker *w)
 	return r ? r : sl_pool_init(&w->server_pool, &servers);
 }
 
-static int create_balancers(struct sl_worker *w)
-{
-	const struct sl_upstreams *u = w->shared->upstreams;
-	int r = 0;
-
-	w->balancers = calloc(u->n + 1, sizeof(*w->balancers));
-	w->retry_credit = calloc(u->n + 1, sizeof(*w->retry_credit));
-	if (!w->balancers || !w->retry_credit)
-		return -ENOMEM;
-	for (size_t i = 0; i < u->n && !r; i++) {
-		w->retry_credit[i] = SL_RETRY_CREDIT_FIRST;
-		r = sl_balancer_init(&w->balancers[i], u->upstream[i].config, u->upstream[i].maglev,
-				     w->index);
-	}
-	return r;
-}
-
 static int set_up(struct sl_worker *w)
 {
-	const struct sl_config *c = w->shared->config;
-	uint32_t streams = most_conns(w->shared) * 2 + c->pool.idle + sl_upstreams_idle_max(c);
+	const struct sl_config *c = sl_worker_config(w);
+	uint32_t streams;
 	int r;
 
+	w->pooled_most = sl_upstreams_idle_max(c) + POOLED_SLACK;
+	streams = most_conns(w->shared) * 2 + c->pool.idle + w->pooled_most;
 	r = sl_loop_new(&w->loop);
 	if (!r)
 		r = w->shared->transport_new(w->loop, streams, &w->transport);
 	if (!r)
 		r = sl_resolver_new(w->loop, &c->resolver, &w->resolver);
 	if (!r)
-		r = create_pools(w);
-	if (!r)
-		r = create_balancers(w);
-	if (!r)
-		r = create_engines(w);
-	w->listeners = calloc(c->n_listeners, sizeof(*w->listeners));
-	if (!r && !w->listeners)
-		r = -ENOMEM;
-	for (uint32_t i = 0; !r && i < c->n_listeners; i++)
-		r = open_listener(w, i);
-	return r;
+		r = create_pools(w, c);
+	return r ? r : create_engines(w);
 }
 
-int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_worker **ret)
+int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_generation *g,
+		  struct sl_worker **ret)
 {
 	struct sl_worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
 	int r;
@@ -274,8 +204,9 @@ int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_work
 	w->shared = shared;
 	w->index = index;
 	sl_timer_init(&w->tick, tick);
-	init_memory(w);
-	r = set_up(w);
+	init_memory(w, g->config);
+	w->era = sl_era_new(w, g);
+	r = w->era ? set_up(w) : -ENOMEM;
 	if (r < 0) {
 		sl_worker_free(w);
 		return r;
@@ -284,6 +215,15 @@ int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_work
 	sl_loop_arm(w->loop, &w->tick, TICK_MS);
 	*ret = w;
 	return 0;
+}
+
+void sl_worker_set_limits(struct sl_worker *w)
+{
+	const struct sl_config *c = sl_worker_config(w);
+	uint32_t pooled = sl_min(sl_upstreams_idle_max(c), w->pooled_most);
+
+	set_limits(w, &c->limits);
+	sl_pool_set_most(&w->server_pool, pooled);
 }
 
 static void *worker_main(void *arg)
@@ -308,28 +248,14 @@ void sl_worker_follow(struct sl_worker *w, void *arg)
 {
 	struct sl_upstream *u = arg;
 
-	sl_worker_balancer(w, u)->maglev = u->maglev;
+	sl_upstream_set_desk(u, w->index);
 	for (size_t i = 0; i < sl_upstream_len(u); i++)
-		if (sl_server_is_removed(&u->server[i]) &&
+		if ((u->retired || sl_server_is_removed(&u->server[i])) &&
 		    __atomic_load_n(&u->server[i].idle, __ATOMIC_RELAXED))
 			sl_pool_drop(&w->server_pool, &u->server[i]);
 }
 
 /* --- end --- */
-
-static void unlisten(struct sl_worker *w)
-{
-	if (!w->listeners)
-		return;
-	count_acceptor(w);
-	for (size_t i = 0; i < w->shared->config->n_listeners; i++) {
-		struct sl_listener *l = &w->listeners[i];
-
-		if (l->acceptor)
-			w->transport->ops->unlisten(l->acceptor);
-		l->acceptor = NULL;
-	}
-}
 
 void sl_worker_drain(struct sl_worker *w)
 {
@@ -337,7 +263,7 @@ void sl_worker_drain(struct sl_worker *w)
 
 	if (w->draining)
 		return;
-	unlisten(w);
+	sl_worker_unlisten(w, w->leave_queue);
 	w->draining = true;
 	sl_list_for_each_safe (pos, tmp, &w->all_conns)
 		sl_conn_drain(sl_list_entry(pos, struct sl_conn, node));
@@ -355,7 +281,7 @@ void sl_worker_abort(struct sl_worker *w)
 /* In the caller's thread, after the worker's has ended. */
 static void tear_down(struct sl_worker *w)
 {
-	if (w->loop && w->listeners)
+	if (w->loop && w->era)
 		sl_worker_abort(w);
 	sl_pool_destroy(&w->pool);
 	sl_pool_destroy(&w->server_pool);
@@ -389,11 +315,7 @@ void sl_worker_free(struct sl_worker *w)
 	sl_slab_destroy(&w->conns);
 	sl_slab_destroy(&w->exchanges);
 	sl_slab_destroy(&w->adopted_slab);
-	for (size_t i = 0; w->balancers && i < w->shared->upstreams->n; i++)
-		sl_balancer_destroy(&w->balancers[i]);
-	free(w->balancers);
-	free(w->retry_credit);
-	free(w->listeners);
+	sl_worker_leave(w);
 	free(w);
 }
 

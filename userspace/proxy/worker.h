@@ -17,6 +17,7 @@
 #include "proxy/upstream/balance.h"
 #include "proxy/config/config.h"
 #include "proxy/flows.h"
+#include "proxy/generation.h"
 #include "proxy/access/limits.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/names/resolve.h"
@@ -33,25 +34,27 @@ struct sl_worker;
 /* A configured listener as one worker has it. */
 struct sl_listener {
 	const struct sl_listener_config *config;
-	uint32_t index; /* in the configuration */
+	uint32_t place; /* where the limits count it */
 	struct sl_worker *worker;
-	struct sl_acceptor *acceptor;	/* NULL when draining */
+	struct sl_era *era;
+	struct sl_acceptor *acceptor;	/* NULL when draining, and of an earlier era */
 	struct sl_auth *auth;		/* shared by the workers; NULL: none */
 	const struct sl_routes *routes; /* the same; NULL: of SL_MODE_FORWARD */
+	int fd;				/* that listens; the server's. -1: the transport has none */
+};
+
+/* A generation as one worker has it: eras.c. */
+struct sl_era {
+	struct sl_generation *generation;
+	uint32_t conns; /* that use it */
+	size_t n;
+	struct sl_listener listener[];
 };
 
 /* What all workers use; owned by the server, read-only or with its own locks. */
 struct sl_shared {
-	const struct sl_config *config;
 	struct sl_limits *limits;
-	struct sl_throttle *throttle;
-	struct sl_access_log *access_log; /* NULL: none */
-	struct sl_auth **auth;		  /* per listener, NULL: none */
-	struct sl_routes **routes;	  /* per listener, NULL: none */
-	struct sl_upstreams *upstreams;
-	const struct sl_addr *own; /* our own addresses, for the access rules */
-	size_t n_own;
-	const char *pseudonym; /* in Via */
+	uint32_t connections; /* the most that limits.connections will be */
 	uint32_t n_workers;
 	struct sl_worker *const
 		*workers; /* all, from before the first starts until all have stopped */
@@ -75,18 +78,20 @@ struct sl_worker {
 	struct sl_engines engines;
 	uint8_t told_broken; /* bit i: it is known that engine i has failed */
 	struct sl_pressure pressure;
-	struct sl_pool pool;	       /* of forward listeners */
-	struct sl_pool server_pool;    /* of upstreams */
-	struct sl_balancer *balancers; /* by upstream */
-	uint32_t *retry_credit;	       /* by upstream: retry.c */
-	struct sl_listener *listeners;
+	struct sl_pool pool;			 /* of forward listeners */
+	struct sl_pool server_pool;		 /* of upstreams */
+	struct sl_access_log *access_log;	 /* NULL: none */
+	struct sl_era *era;			 /* the newest */
+	uint64_t accept_failures, accept_pauses; /* of acceptors that ended */
 	struct sl_list all_conns;
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
 	struct sl_list adopted; /* adopted.c */
 	struct sl_slab adopted_slab;
 	uint64_t next_id;
+	uint32_t pooled_most; /* idle connections to servers that there is room for */
 	bool draining;
-	bool stopping; /* spliced pairs are left to the kernel */
+	bool leave_queue; /* when draining: another process has the listeners, too */
+	bool stopping;	  /* spliced pairs are left to the kernel */
 	struct sl_task stop;
 	struct sl_timer tick;
 	struct sl_head head;		   /* scratch for the parser */
@@ -95,8 +100,12 @@ struct sl_worker {
 	struct sl_scopes scopes;
 };
 
-/* Creates everything but the thread. 0 or -errno; the failed address is logged. */
-int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_worker **ret);
+/* Creates everything but the thread, of the first generation, which it uses; it does not listen yet. 0 or
+ * -errno. */
+int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_generation *g,
+		  struct sl_worker **ret);
+/* Begins to listen with the first era. 0 or -errno; the failed address is logged. */
+int sl_worker_listen(struct sl_worker *w);
 int sl_worker_start(struct sl_worker *w);
 /* Stops and joins the thread, if it runs. */
 void sl_worker_stop(struct sl_worker *w);
@@ -106,8 +115,8 @@ void sl_worker_free(struct sl_worker *w);
 /* Runs fn(w, arg) in the worker's thread and waits for it. Not from the worker's own thread. */
 void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg);
 
-/* The servers of an upstream (arg) changed: idle connections to removed ones are closed, its table is
- * used. In the worker's thread. */
+/* An upstream (arg) changed: idle connections to removed servers, or all if it is retired, are closed, its
+ * table is used. In the worker's thread. */
 void sl_worker_follow(struct sl_worker *w, void *arg);
 
 /* Stops listening; idle connections close, others after their request; tunnels go on. In the
@@ -116,18 +125,39 @@ void sl_worker_drain(struct sl_worker *w);
 /* Resets every connection but spliced pairs, which go on without the process. In the worker's thread. */
 void sl_worker_abort(struct sl_worker *w);
 
-/* How this worker chooses among an upstream's servers. */
-static inline struct sl_balancer *sl_worker_balancer(struct sl_worker *w,
-						     const struct sl_upstream *u)
+/* The newest configuration. */
+static inline const struct sl_config *sl_worker_config(const struct sl_worker *w)
 {
-	return &w->balancers[u - w->shared->upstreams->upstream];
+	return w->era->generation->config;
 }
 
-/* What this worker may still send again to the upstream. */
-static inline uint32_t *sl_worker_retry_credit(struct sl_worker *w, const struct sl_upstream *u)
-{
-	return &w->retry_credit[u - w->shared->upstreams->upstream];
-}
+/* --- eras.c --- */
+
+/* An era of g for that worker, which does not listen yet; its descriptors are to be set. NULL: no memory.
+ * In any thread. */
+struct sl_era *sl_era_new(struct sl_worker *w, struct sl_generation *g);
+/* One that no worker has entered. Takes NULL. */
+void sl_era_free(struct sl_era *era);
+/* Makes it the worker's, which takes it: connections go by it from their next request on, listeners that
+ * stay are not interrupted, others begin or end. 0 or -errno of a listener that could not begin: what
+ * could be done was done, and the failed address is logged. In the worker's thread, or before it
+ * starts. */
+int sl_worker_enter(struct sl_worker *w, struct sl_era *era);
+/* How the worker would listen for that listener of a configuration. */
+void sl_worker_listen_options(const struct sl_worker *w, const struct sl_listener_config *c,
+			      const struct sl_config *config, struct sl_listen_options *ret);
+/* The same listener in another era, or NULL. */
+struct sl_listener *sl_era_find(struct sl_era *era, const struct sl_listener *l);
+/* A connection doesn't use it any more. */
+void sl_era_leave(struct sl_worker *w, struct sl_era *era);
+/* Ends the worker's own use of its era; all connections are gone. */
+void sl_worker_leave(struct sl_worker *w);
+/* Takes over what the era's configuration says of the worker's memory. */
+void sl_worker_set_limits(struct sl_worker *w);
+/* Stops listening. leave_queue: connections that wait to be accepted are left to whoever else has the
+ * descriptors. */
+void sl_worker_unlisten(struct sl_worker *w, bool leave_queue);
+void sl_worker_count_acceptors(struct sl_worker *w);
 
 /* Calls each for at most max pairs. In the worker's thread. */
 uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,

@@ -25,6 +25,8 @@
 #define STATE_SYN_SENT	2 /* of a connection; <linux/tcp.h> has no names for them */
 #define STATE_CLOSE	7
 #define ACCEPT_PAUSE_MS 50
+#define WIDEST_WINDOW	(65535 << 14)
+#define QUEUE_MAX	4096 /* connections that may wait for a listener that ends */
 #define WATCH_ALWAYS	(EPOLLRDHUP | EPOLLET)
 #define WATCH_READABLE	(EPOLLIN | EPOLLPRI)
 
@@ -51,6 +53,7 @@ struct socket_acceptor {
 	struct socket_transport *transport;
 	struct sl_io io;
 	struct sl_timer resume;
+	bool borrowed; /* the descriptor is somebody else's */
 };
 
 static const struct sl_transport_ops socket_ops;
@@ -393,11 +396,25 @@ static void accept_event(struct sl_io *io, uint32_t events)
 		pause_accepting(a);
 }
 
-static int open_listener(const struct sl_listen_options *o, int *ret)
+/* Accepted sockets inherit them. A clamp can't be taken away again: the widest window is none. */
+static int change_listener(const struct sl_listen_options *o, int *ret)
+{
+	int clamp = o->window_clamp ? o->window_clamp : WIDEST_WINDOW;
+
+	if (setsockopt(o->fd, IPPROTO_TCP, TCP_MAXSEG, &o->mss, sizeof(o->mss)) < 0 ||
+	    setsockopt(o->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof(clamp)) < 0)
+		return -errno;
+	*ret = o->fd;
+	return 0;
+}
+
+int sl_socket_listen(const struct sl_listen_options *o, int *ret)
 {
 	_sl_close_ int fd = -1;
 	int one = 1, r;
 
+	if (o->adopt)
+		return change_listener(o, ret);
 	fd = socket(o->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -417,6 +434,15 @@ static int open_listener(const struct sl_listen_options *o, int *ret)
 	return 0;
 }
 
+static void free_acceptor(struct socket_acceptor *a)
+{
+	sl_loop_del(a->transport->base.loop, &a->io);
+	sl_loop_disarm(a->transport->base.loop, &a->resume);
+	if (!a->borrowed)
+		sl_close(a->io.fd);
+	free(a);
+}
+
 static int socket_listen(struct sl_transport *transport, const struct sl_listen_options *o,
 			 void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s), void *owner,
 			 struct sl_acceptor **ret)
@@ -432,13 +458,15 @@ static int socket_listen(struct sl_transport *transport, const struct sl_listen_
 	a->transport = to_transport(transport);
 	a->io = (struct sl_io){.fd = -1, .on_event = accept_event};
 	sl_timer_init(&a->resume, resume_accepting);
-	r = open_listener(o, &a->io.fd);
+	a->borrowed = o->adopt;
+	a->io.fd = o->adopt ? o->fd : -1;
+	r = o->adopt ? 0 : sl_socket_listen(o, &a->io.fd);
 	if (!r && getsockname(a->io.fd, &a->base.local.sa, &len) < 0)
 		r = -errno;
 	if (!r)
 		r = sl_loop_add(transport->loop, &a->io, EPOLLIN);
 	if (r < 0) {
-		socket_ops.unlisten(&a->base);
+		free_acceptor(a);
 		return r;
 	}
 	*ret = &a->base;
@@ -451,10 +479,10 @@ static void socket_unlisten(struct sl_acceptor *acceptor)
 
 	if (!acceptor)
 		return;
-	sl_loop_del(a->transport->base.loop, &a->io);
-	sl_loop_disarm(a->transport->base.loop, &a->resume);
-	sl_close(a->io.fd);
-	free(a);
+	for (int i = 0; i < QUEUE_MAX && !acceptor->leave_queue; i++)
+		if (accept_one(a) < 0)
+			break;
+	free_acceptor(a);
 }
 
 static const struct sl_transport_ops socket_ops = {

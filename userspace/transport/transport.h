@@ -52,6 +52,9 @@ struct sl_acceptor {
 	void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s);
 	void *owner;
 	struct sl_addr local; /* the port that was bound, when 0 was asked for */
+	/* unlisten() leaves connections that wait to whoever else has the descriptor; else it accepts
+	 * them first. Set by the user before unlisten(). */
+	bool leave_queue;
 	struct sl_acceptor_stats {
 		uint64_t accepted; /* streams handed to on_accept */
 		uint64_t failed;   /* accept attempts that failed for lack of a resource */
@@ -65,6 +68,8 @@ struct sl_listen_options {
 	int mss;	  /* TCP_MAXSEG to announce at most, 0: the system's */
 	int window_clamp; /* TCP_WINDOW_CLAMP, bytes, 0: the system's */
 	bool reuse_port;  /* one of several workers on the same address */
+	bool adopt;	  /* fd listens already, as described above; borrowed */
+	int fd;
 };
 
 struct sl_connect_options {
@@ -99,7 +104,7 @@ struct sl_transport_ops {
 	int (*listen)(struct sl_transport *t, const struct sl_listen_options *o,
 		      void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s), void *owner,
 		      struct sl_acceptor **ret);
-	/* Stops listening and frees the acceptor. Takes NULL. */
+	/* Stops listening and frees the acceptor; on_accept may be called before that. Takes NULL. */
 	void (*unlisten)(struct sl_acceptor *a);
 
 	/* Starts connecting; SL_CONNECTED follows unless the stream is closed before. The caller

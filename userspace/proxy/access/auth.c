@@ -21,6 +21,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/util.h"
 #include "proxy/access/auth_cache.h"
@@ -47,6 +48,8 @@ struct job {
 
 struct sl_auth {
 	char *path;
+	struct stat file; /* as it was before it was read */
+	uint32_t owners;  /* beside the first */
 	uint8_t key[crypto_generichash_KEYBYTES];
 	pthread_t thread;
 	pthread_mutex_t lock; /* of what follows */
@@ -296,6 +299,8 @@ int sl_auth_open(const char *path, struct sl_auth **ret, unsigned *ret_line)
 		sl_list_add(&a->free, &a->job[i].node);
 	}
 	a->path = strdup(path);
+	if (stat(path, &a->file) < 0)
+		memset(&a->file, 0, sizeof(a->file));
 	r = a->path ? sl_auth_users_load(path, &a->users, ret_line) : -ENOMEM;
 	r = r ? r : start_thread(a);
 	if (r) {
@@ -306,9 +311,25 @@ int sl_auth_open(const char *path, struct sl_auth **ret, unsigned *ret_line)
 	return 0;
 }
 
+struct sl_auth *sl_auth_share(struct sl_auth *a)
+{
+	a->owners++;
+	return a;
+}
+
+bool sl_auth_is_current(const struct sl_auth *a)
+{
+	struct stat now;
+
+	return !stat(a->path, &now) && now.st_ino == a->file.st_ino &&
+	       now.st_dev == a->file.st_dev && now.st_size == a->file.st_size &&
+	       now.st_mtim.tv_sec == a->file.st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == a->file.st_mtim.tv_nsec;
+}
+
 void sl_auth_close(struct sl_auth *a)
 {
-	if (!a)
+	if (!a || a->owners--)
 		return;
 	pthread_mutex_lock(&a->lock);
 	a->stopping = true;

@@ -35,7 +35,11 @@ struct sl_auth_check {
 
 /* Reads the file. -errno, or -EINVAL with the line's number in *ret_line (else 0). */
 int sl_auth_open(const char *path, struct sl_auth **ret, unsigned *ret_line);
-/* No check may be pending. Takes NULL. */
+/* One more owner, each of whom closes it. One thread's. Returns a. */
+struct sl_auth *sl_auth_share(struct sl_auth *a);
+/* Whether the file is the one that was read. */
+bool sl_auth_is_current(const struct sl_auth *a);
+/* No check of this owner's may be pending. Takes NULL. */
 void sl_auth_close(struct sl_auth *a);
 /* Reads the file again and forgets what was verified; on error the old users stay. Any thread. */
 int sl_auth_reload(struct sl_auth *a, unsigned *ret_line);

@@ -21,10 +21,20 @@ struct source {
 	uint32_t next; /* in its bucket, or in the free list; index + 1, 0 ends */
 };
 
+#define PLACES_MAX 1024
+
+/* Of a listener's name. */
+struct place {
+	char *name; /* NULL: free */
+	uint32_t users;
+	uint32_t count; /* of connections */
+};
+
 struct sl_limits {
-	const struct sl_config *config;
+	uint32_t most, most_by_source; /* connections; most_by_source 0: no limit */
+	uint32_t room;		       /* the most that `most` may be */
 	uint32_t total;
-	uint32_t *listener;
+	struct place place[PLACES_MAX];
 	pthread_mutex_t lock; /* of what follows */
 	uint8_t hash_key[crypto_shorthash_KEYBYTES];
 	struct source *source;
@@ -35,19 +45,20 @@ struct sl_limits {
 
 static int init_sources(struct sl_limits *l)
 {
-	uint32_t n = l->config->limits.connections;
+	uint32_t n = l->room;
 
-	if (!l->config->limits.connections_per_source)
-		return 0;
 	for (l->n_buckets = 16; l->n_buckets < n;)
 		l->n_buckets *= 2;
-	l->source = calloc(n, sizeof(*l->source));
-	l->bucket = calloc(l->n_buckets, sizeof(*l->bucket));
-	if (!l->source || !l->bucket)
-		return -ENOMEM;
 	if (sodium_init() < 0)
 		return -EIO;
 	randombytes_buf(l->hash_key, sizeof(l->hash_key));
+	l->source = calloc(n, sizeof(*l->source));
+	l->bucket = calloc(l->n_buckets, sizeof(*l->bucket));
+	if (!l->source || !l->bucket) {
+		free(SL_TAKE_PTR(l->source));
+		free(SL_TAKE_PTR(l->bucket));
+		return -ENOMEM;
+	}
 	for (uint32_t i = 0; i < n; i++)
 		l->source[i].next = i + 1 < n ? i + 2 : 0;
 	l->free = 1;
@@ -61,10 +72,9 @@ int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
 
 	if (!l)
 		return -ENOMEM;
-	l->config = c;
+	l->room = c->limits.connections;
 	pthread_mutex_init(&l->lock, NULL);
-	l->listener = calloc(c->n_listeners ? c->n_listeners : 1, sizeof(*l->listener));
-	r = l->listener ? init_sources(l) : -ENOMEM;
+	r = sl_limits_change(l, c);
 	if (r) {
 		sl_limits_free(l);
 		return r;
@@ -78,10 +88,67 @@ void sl_limits_free(struct sl_limits *l)
 	if (!l)
 		return;
 	pthread_mutex_destroy(&l->lock);
-	free(l->listener);
+	for (size_t i = 0; i < PLACES_MAX; i++)
+		free(l->place[i].name);
 	free(l->source);
 	free(l->bucket);
 	free(l);
+}
+
+/* The table of sources stays when there is no such limit any more: some are counted in it. */
+int sl_limits_change(struct sl_limits *l, const struct sl_config *c)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&l->lock);
+	if (c->limits.connections_per_source && !l->source)
+		r = init_sources(l);
+	pthread_mutex_unlock(&l->lock);
+	if (r < 0)
+		return r;
+	__atomic_store_n(&l->most, sl_min(c->limits.connections, l->room), __ATOMIC_RELAXED);
+	__atomic_store_n(&l->most_by_source, c->limits.connections_per_source, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* --- places --- */
+
+static struct place *find_place(struct sl_limits *l, const char *name)
+{
+	struct place *free = NULL;
+
+	for (size_t i = 0; i < PLACES_MAX; i++) {
+		struct place *p = &l->place[i];
+
+		if (p->name && !strcmp(p->name, name))
+			return p;
+		if (!p->name && !free)
+			free = p;
+	}
+	return free;
+}
+
+int sl_limits_place(struct sl_limits *l, const char *listener, uint32_t *ret)
+{
+	struct place *p = find_place(l, listener);
+
+	if (!p)
+		return -ENOSPC;
+	if (!p->name)
+		p->name = strdup(listener);
+	if (!p->name)
+		return -ENOMEM;
+	p->users++;
+	*ret = (uint32_t)(p - l->place);
+	return 0;
+}
+
+void sl_limits_leave(struct sl_limits *l, uint32_t place)
+{
+	struct place *p = &l->place[place];
+
+	if (!--p->users)
+		free(SL_TAKE_PTR(p->name));
 }
 
 /* --- counters --- */
@@ -132,14 +199,15 @@ static uint32_t *find_link(struct sl_limits *l, const struct sl_addr *key)
 	return link;
 }
 
-static bool take_source(struct sl_limits *l, const struct sl_addr *source)
+static bool take_source(struct sl_limits *l, const struct sl_addr *source, bool *ret_counted)
 {
-	uint32_t limit = l->config->limits.connections_per_source;
+	uint32_t limit = __atomic_load_n(&l->most_by_source, __ATOMIC_RELAXED);
 	struct sl_addr key = source_key(source);
 	struct source *s;
 	uint32_t *link;
 	bool ok;
 
+	*ret_counted = limit;
 	if (!limit)
 		return true;
 	pthread_mutex_lock(&l->lock);
@@ -162,8 +230,6 @@ static void give_source(struct sl_limits *l, const struct sl_addr *source)
 	struct sl_addr key = source_key(source);
 	uint32_t *link, index;
 
-	if (!l->config->limits.connections_per_source)
-		return;
 	pthread_mutex_lock(&l->lock);
 	link = find_link(l, &key);
 	index = *link;
@@ -175,31 +241,32 @@ static void give_source(struct sl_limits *l, const struct sl_addr *source)
 	pthread_mutex_unlock(&l->lock);
 }
 
-enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t listener,
-				      const struct sl_addr *source)
+enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t place, uint32_t most,
+				      const struct sl_addr *source, bool *ret_by_source)
 {
-	if (!take(&l->total, l->config->limits.connections))
+	if (!take(&l->total, __atomic_load_n(&l->most, __ATOMIC_RELAXED)))
 		return SL_LIMIT_TOTAL;
-	if (!take(&l->listener[listener], l->config->listeners[listener].connections)) {
+	if (!take(&l->place[place].count, most)) {
 		give(&l->total);
 		return SL_LIMIT_LISTENER;
 	}
-	if (!take_source(l, source)) {
-		give(&l->listener[listener]);
+	if (!take_source(l, source, ret_by_source)) {
+		give(&l->place[place].count);
 		give(&l->total);
 		return SL_LIMIT_SOURCE;
 	}
 	return SL_LIMIT_OK;
 }
 
-void sl_limits_release(struct sl_limits *l, uint32_t listener, const struct sl_addr *source)
+void sl_limits_release(struct sl_limits *l, uint32_t place, const struct sl_addr *source)
 {
-	give_source(l, source);
-	give(&l->listener[listener]);
+	if (source)
+		give_source(l, source);
+	give(&l->place[place].count);
 	give(&l->total);
 }
 
-uint32_t sl_limits_open(const struct sl_limits *l, uint32_t listener)
+uint32_t sl_limits_open(const struct sl_limits *l, uint32_t place)
 {
-	return __atomic_load_n(&l->listener[listener], __ATOMIC_RELAXED);
+	return __atomic_load_n(&l->place[place].count, __ATOMIC_RELAXED);
 }

@@ -18,8 +18,10 @@ enum sl_throttle_verdict {
 	SL_THROTTLE_CONCURRENT, /* too many at once: 503 */
 };
 
-/* 0 or -errno. c must outlive it. */
-int sl_throttle_new(const struct sl_config *c, struct sl_throttle **ret);
+/* Of one configuration, which must outlive it. before: of the one before, or NULL; limits of the same
+ * listener or route go on counting from there. One thread's, as is the end. 0 or -errno. */
+int sl_throttle_new(const struct sl_config *c, struct sl_throttle *before,
+		    struct sl_throttle **ret);
 /* Takes NULL. */
 void sl_throttle_free(struct sl_throttle *t);
 

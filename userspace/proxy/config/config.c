@@ -149,9 +149,15 @@ static void free_listener(struct sl_listener_config *l)
 	sl_config_free_routes(l);
 }
 
+struct sl_config *sl_config_keep(struct sl_config *c)
+{
+	c->keepers++;
+	return c;
+}
+
 void sl_config_free(struct sl_config *c)
 {
-	if (!c)
+	if (!c || c->keepers--)
 		return;
 	for (size_t i = 0; i < c->n_listeners; i++)
 		free_listener(&c->listeners[i]);

@@ -347,6 +347,7 @@ struct sl_config {
 	struct sl_upstream_config *upstreams;
 	size_t n_upstreams;
 	uint32_t all_routes; /* of all listeners */
+	uint32_t keepers;    /* owners beside the first */
 };
 
 /* True if servers may come and go. */
@@ -377,6 +378,8 @@ int sl_config_parse(const char *name, const char *text, size_t len, struct sl_co
 		    struct sl_config_error *ret_error);
 /* What `sluice run` uses without a file: forward proxy on 127.0.0.1:3128. 0 or -ENOMEM. */
 int sl_config_default(struct sl_config **ret);
+/* One more owner, each of whom frees it. One thread's. Returns c. */
+struct sl_config *sl_config_keep(struct sl_config *c);
 /* Takes NULL. */
 void sl_config_free(struct sl_config *c);
 

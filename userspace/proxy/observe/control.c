@@ -33,7 +33,7 @@ static const char admin_refusal[] = "{\"ok\": false, \"error\": \"too many clien
 /* --- commands --- */
 
 struct problem {
-	char text[256];
+	char text[512];
 };
 
 SL_PRINTF(2, 3) static json_t *fail(struct problem *p, const char *fmt, ...)
@@ -145,6 +145,17 @@ static json_t *run_reopen_logs(struct sl_control *c, json_t *request, struct pro
 	return json_true();
 }
 
+static json_t *run_reload(struct sl_control *c, json_t *request, struct problem *p)
+{
+	struct sl_config_error error;
+
+	if (!no_arguments(request, p))
+		return NULL;
+	if (c->source.reload(c->source.owner, &error) < 0)
+		return fail(p, "%s", error.text);
+	return json_string("reloaded");
+}
+
 static json_t *run_log_level(struct sl_control *c, json_t *request, struct problem *p)
 {
 	const char *command, *name = NULL;
@@ -171,6 +182,7 @@ static const struct {
 	{"log-level", run_log_level},
 	{"ping", run_ping},
 	{"stats", run_stats},
+	{"reload", run_reload},
 	{"reopen-logs", run_reopen_logs},
 	{"version", run_version},
 	{"servers", run_servers},

@@ -48,6 +48,9 @@ struct sl_control_source {
 	/* Starts the drain; with now, stops at once. */
 	void (*drain)(void *owner, bool now);
 	void (*reopen_logs)(void *owner);
+	/* Reads the configuration again and puts it to use. 0, or -errno and why it was refused. */
+	int (*reload)(void *owner, struct sl_config_error *ret_error);
+	void (*configuration)(void *owner, struct sl_configuration_info *ret);
 	/* Calls each for every server of every upstream. */
 	void (*servers)(void *owner, void (*each)(void *arg, const struct sl_server_info *s),
 			void *arg);

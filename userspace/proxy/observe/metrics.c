@@ -107,6 +107,19 @@ static const struct {
 	 engine_from_upstream},
 };
 
+static void write_configuration(FILE *f, const struct sl_control_source *source)
+{
+	struct sl_configuration_info c;
+
+	source->configuration(source->owner, &c);
+	sl_expo_plain(f, "sluice_config_generation", "gauge",
+		      "Number of the configuration in use, from 1", c.number);
+	sl_expo_plain(f, "sluice_config_generations", "gauge",
+		      "Configurations that some connection still goes by", c.in_use);
+	sl_expo_plain(f, "sluice_config_reloads_refused_total", "counter",
+		      "Reloads that were refused", c.refused);
+}
+
 struct engine {
 	const char *name;
 	struct sl_engine_report report;
@@ -339,6 +352,7 @@ int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *
 	if (!r)
 		r = write_workers(f, source);
 	write_log(f, source);
+	write_configuration(f, source);
 	write_process(f, source);
 	if (ferror(f))
 		r = -ENOMEM;

@@ -119,7 +119,7 @@ int sl_balancer_init(struct sl_balancer *b, const struct sl_upstream_config *u,
 	*b = (struct sl_balancer){
 		.kind = u->balance,
 		.maglev = maglev,
-		.current = calloc(sl_upstream_slots(u), sizeof(*b->current)),
+		.current = calloc(SL_SERVERS_MAX, sizeof(*b->current)),
 		.random = 0x9e3779b97f4a7c15ull + turn,
 		.turn = turn,
 	};

@@ -382,11 +382,10 @@ static int init_source(struct source *s)
 
 static int init_sources(struct sl_discovery *d)
 {
-	const struct sl_upstreams *all = d->options.upstreams;
 	int r = 0;
 
-	for (size_t i = 0; i < all->n; i++) {
-		struct sl_upstream *u = &all->upstream[i];
+	for (size_t i = 0; i < d->options.config->n_upstreams; i++) {
+		struct sl_upstream *u = d->options.upstream[i];
 
 		for (size_t k = 0; k < u->config->n_servers && !r; k++) {
 			if (!u->config->servers[k].discover)
@@ -399,19 +398,19 @@ static int init_sources(struct sl_discovery *d)
 	return r;
 }
 
-static size_t count_sources(const struct sl_upstreams *all)
+static size_t count_sources(const struct sl_config *c)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < all->n; i++)
-		for (size_t k = 0; k < all->upstream[i].config->n_servers; k++)
-			n += all->upstream[i].config->servers[k].discover;
+	for (size_t i = 0; i < c->n_upstreams; i++)
+		for (size_t k = 0; k < c->upstreams[i].n_servers; k++)
+			n += c->upstreams[i].servers[k].discover;
 	return n;
 }
 
 int sl_discovery_new(const struct sl_discovery_options *o, struct sl_discovery **ret)
 {
-	size_t n = count_sources(o->upstreams);
+	size_t n = count_sources(o->config);
 	struct sl_discovery *d;
 	int r;
 

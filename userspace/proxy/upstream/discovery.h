@@ -13,7 +13,7 @@ struct sl_discovery;
 struct sl_discovery_options {
 	struct sl_loop *loop;
 	const struct sl_config *config;
-	struct sl_upstreams *upstreams;
+	struct sl_upstream *const *upstream; /* of that configuration, in its order */
 	struct sl_set_listener listener;
 };
 

@@ -21,6 +21,8 @@
 
 struct check {
 	struct sl_health *health;
+	struct sl_upstream *upstream;
+	size_t place; /* among its servers; those behind the last one are nobody's yet */
 	struct sl_server *server;
 	struct sl_timer next, deadline;
 	struct sl_dial *dial;
@@ -42,7 +44,7 @@ struct sl_health {
 
 static const struct sl_health_config *config_of(const struct check *c)
 {
-	return &c->server->upstream->config->health;
+	return &c->upstream->config->health;
 }
 
 static void hang_up(struct check *c)
@@ -194,13 +196,20 @@ static void begin(struct sl_timer *t)
 
 /* --- life --- */
 
-static size_t count_checked(const struct sl_upstreams *u)
+/* Places that are, or may come to be, a server's. */
+static size_t count_places(const struct sl_upstream *u)
+{
+	if (!u->config->health.enabled)
+		return 0;
+	return sl_upstream_discovers(u->config) ? SL_SERVERS_MAX : sl_upstream_len(u);
+}
+
+static size_t count_checked(const struct sl_health_options *o)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < u->n; i++)
-		if (u->upstream[i].config->health.enabled)
-			n += sl_upstream_slots(u->upstream[i].config);
+	for (size_t i = 0; i < o->config->n_upstreams; i++)
+		n += count_places(o->upstream[i]);
 	return n;
 }
 
@@ -217,7 +226,7 @@ static void stop(struct check *c)
 /* Spread over the first interval, so that not all servers are asked at once. */
 static void start(struct check *c)
 {
-	const struct sl_upstream *u = c->server->upstream;
+	const struct sl_upstream *u = c->upstream;
 
 	if (c->on)
 		return;
@@ -230,7 +239,8 @@ static void start(struct check *c)
 /* What stands for a name's addresses until they are known has nothing to check. */
 static void follow(struct check *c)
 {
-	if (sl_server_is_removed(c->server) || c->server->config->discover)
+	if (c->place >= sl_upstream_len(c->upstream) || sl_server_is_removed(c->server) ||
+	    c->server->config->discover)
 		stop(c);
 	else
 		start(c);
@@ -239,16 +249,20 @@ static void follow(struct check *c)
 void sl_health_follow(struct sl_health *h, const struct sl_upstream *u)
 {
 	for (size_t i = 0; h && i < h->n; i++)
-		if (h->check[i].server->upstream == u)
+		if (h->check[i].upstream == u)
 			follow(&h->check[i]);
 }
 
 static void add_checks(struct sl_health *h, struct sl_upstream *u)
 {
-	for (size_t i = 0; i < sl_upstream_slots(u->config); i++) {
+	const size_t n = count_places(u);
+
+	for (size_t i = 0; i < n; i++) {
 		struct check *c = &h->check[h->n++];
 
 		c->health = h;
+		c->upstream = u;
+		c->place = i;
 		c->server = &u->server[i];
 		sl_timer_init(&c->next, begin);
 		sl_timer_init(&c->deadline, too_late);
@@ -258,7 +272,7 @@ static void add_checks(struct sl_health *h, struct sl_upstream *u)
 
 int sl_health_new(const struct sl_health_options *o, struct sl_health **ret)
 {
-	size_t n = count_checked(o->upstreams);
+	size_t n = count_checked(o);
 	struct sl_health *h;
 	int r;
 
@@ -276,9 +290,8 @@ int sl_health_new(const struct sl_health_options *o, struct sl_health **ret)
 		sl_health_free(h);
 		return r;
 	}
-	for (size_t i = 0; i < o->upstreams->n; i++)
-		if (o->upstreams->upstream[i].config->health.enabled)
-			add_checks(h, &o->upstreams->upstream[i]);
+	for (size_t i = 0; i < o->config->n_upstreams; i++)
+		add_checks(h, o->upstream[i]);
 	*ret = h;
 	return 0;
 }

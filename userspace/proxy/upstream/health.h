@@ -12,7 +12,7 @@ struct sl_health;
 struct sl_health_options {
 	struct sl_loop *loop;
 	const struct sl_config *config;
-	struct sl_upstreams *upstreams;
+	struct sl_upstream *const *upstream; /* of that configuration, in its order */
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
 };
 

@@ -107,7 +107,7 @@ static void find_candidates(const struct sl_lease *l, struct choice *c)
 static struct sl_server *pick(struct sl_lease *l, const struct choice *c)
 {
 	struct sl_upstream *u = l->options.upstream;
-	struct sl_balancer *b = sl_worker_balancer(l->options.worker, u);
+	struct sl_balancer *b = &u->desk[l->options.worker->index].balancer;
 
 	size_t i = sl_balancer_choose(b, c->candidate, c->n, l->options.hash);
 
@@ -316,7 +316,7 @@ static void woken(struct sl_task *t)
 	struct sl_lease_done done = {0};
 
 	sl_queue_woken(&l->options.upstream->queue, &l->waiter);
-	l->deadline_ms = sl_loop_now_ms(w->loop) + w->shared->config->timeouts.connect;
+	l->deadline_ms = sl_loop_now_ms(w->loop) + sl_worker_config(w)->timeouts.connect;
 	if (ask_servers(l, &done)) {
 		stop_waiting(l);
 		l->on_done(l, &done);
@@ -377,7 +377,7 @@ bool sl_lease_start(struct sl_lease *l, const struct sl_lease_options *o,
 	*l = (struct sl_lease){
 		.options = *o,
 		.on_done = on_done,
-		.deadline_ms = sl_loop_now_ms(w->loop) + w->shared->config->timeouts.connect,
+		.deadline_ms = sl_loop_now_ms(w->loop) + sl_worker_config(w)->timeouts.connect,
 		.failure = SL_LEASE_NO_SERVER,
 	};
 	if (o->again)

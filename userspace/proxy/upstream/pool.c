@@ -329,3 +329,9 @@ bool sl_pool_take_over(struct sl_pool *p, const struct sl_pool_key *k, struct sl
 	pthread_mutex_unlock(&p->lock);
 	return s;
 }
+
+void sl_pool_set_most(struct sl_pool *p, uint32_t idle)
+{
+	p->options.idle = idle;
+	p->entries.limit = sl_max(idle, p->entries.used);
+}

@@ -53,6 +53,8 @@ int sl_pool_init(struct sl_pool *p, const struct sl_pool_options *o);
 /* Closes what is idle. */
 void sl_pool_destroy(struct sl_pool *p);
 
+/* Another number to keep; those that are too many stay until their time. */
+void sl_pool_set_most(struct sl_pool *p, uint32_t idle);
 /* Gives a stream with nothing unread and nothing unwritten; the pool owns it from now on. */
 void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl_pooled *c,
 		 uint32_t idle_timeout_ms);

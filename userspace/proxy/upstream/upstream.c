@@ -6,69 +6,193 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 #include "proxy/upstream/upstream_set.h"
 
-#define IDLE_MAX 65536 /* of a worker */
+#define IDLE_MAX     65536 /* of a worker */
+#define SERVER_BYTES (SL_SERVERS_MAX * sizeof(struct sl_server))
 
-static int init_upstream(struct sl_upstream *u, const struct sl_upstream_config *c)
+/* --- life --- */
+
+static void free_upstream(struct sl_upstream *u)
 {
-	const size_t slots = sl_upstream_slots(c), bytes = slots * sizeof(*u->server);
-
-	u->config = c;
-	u->server = aligned_alloc(64, bytes);
-	if (!u->server)
-		return -ENOMEM;
-	memset(u->server, 0, bytes);
-	sl_queue_init(&u->queue);
-	pthread_mutex_init(&u->eject_lock, NULL);
-	u->n_servers = u->n_present = c->n_servers;
-	for (uint32_t i = 0; i < slots; i++)
-		u->server[i] = (struct sl_server){
-			.config = i < c->n_servers ? &c->servers[i] : NULL,
-			.upstream = u,
-			.index = i,
-			.removed = i >= c->n_servers,
-		};
-	return sl_upstream_set_init(u);
+	if (!u)
+		return;
+	if (u->server) {
+		sl_queue_destroy(&u->queue);
+		pthread_mutex_destroy(&u->eject_lock);
+		munmap(u->server, SERVER_BYTES);
+	}
+	for (uint32_t i = 0; i < u->n_desks; i++)
+		sl_balancer_destroy(&u->desk[i].balancer);
+	free(u->desk);
+	free(u->slot);
+	free(u->maglev);
+	sl_config_free(u->keeps);
+	free(u);
 }
 
-int sl_upstreams_new(const struct sl_config *c, struct sl_upstreams **ret)
+/* Zeroed, and in memory only as far as it is used. */
+static struct sl_server *map_servers(void)
 {
-	struct sl_upstreams *u = calloc(1, sizeof(*u));
+	void *p = mmap(NULL, SERVER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int set_desks(struct sl_upstream *u, uint32_t workers)
+{
 	int r = 0;
+
+	u->desk = aligned_alloc(64, workers * sizeof(*u->desk));
+	if (!u->desk)
+		return -ENOMEM;
+	memset(u->desk, 0, workers * sizeof(*u->desk));
+	u->n_desks = workers;
+	for (uint32_t i = 0; i < workers && !r; i++) {
+		u->desk[i].retry_credit = SL_RETRY_CREDIT_FIRST;
+		r = sl_balancer_init(&u->desk[i].balancer, u->config, u->maglev, i);
+	}
+	return r;
+}
+
+void sl_upstream_set_desk(struct sl_upstream *u, uint32_t worker)
+{
+	struct sl_balancer *b = &u->desk[worker].balancer;
+
+	b->maglev = u->maglev;
+	if (u->config->balance != SL_BALANCE_MAGLEV || u->maglev)
+		b->kind = u->config->balance;
+}
+
+static int new_upstream(struct sl_config *c, size_t index, uint32_t workers,
+			struct sl_upstream **ret)
+{
+	struct sl_upstream *u = calloc(1, sizeof(*u));
+	int r;
 
 	if (!u)
 		return -ENOMEM;
-	u->upstream = calloc(c->n_upstreams + 1, sizeof(*u->upstream));
-	if (!u->upstream)
-		r = -ENOMEM;
-	for (; !r && u->n < c->n_upstreams; u->n++)
-		r = init_upstream(&u->upstream[u->n], &c->upstreams[u->n]);
+	u->config = &c->upstreams[index];
+	u->keeps = sl_config_keep(c);
+	u->server = map_servers();
+	if (u->server) {
+		sl_queue_init(&u->queue);
+		pthread_mutex_init(&u->eject_lock, NULL);
+	}
+	r = u->server ? sl_upstream_set_init(u) : -ENOMEM;
+	if (!r)
+		r = set_desks(u, workers);
 	if (r) {
-		sl_upstreams_free(u);
+		free_upstream(u);
 		return r;
 	}
 	*ret = u;
 	return 0;
 }
 
-void sl_upstreams_free(struct sl_upstreams *u)
+int sl_upstreams_new(uint32_t workers, struct sl_upstreams **ret)
 {
-	if (!u)
+	struct sl_upstreams *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	all->workers = workers;
+	*ret = all;
+	return 0;
+}
+
+void sl_upstreams_free(struct sl_upstreams *all)
+{
+	if (!all)
 		return;
-	for (size_t i = 0; i < u->n; i++) {
-		if (u->upstream[i].server) {
-			sl_queue_destroy(&u->upstream[i].queue);
-			pthread_mutex_destroy(&u->upstream[i].eject_lock);
-		}
-		free(u->upstream[i].server);
-		free(u->upstream[i].slot);
-		free(u->upstream[i].maglev);
+	for (size_t i = 0; i < all->n; i++)
+		free_upstream(all->upstream[i]);
+	free(all->upstream);
+	free(all);
+}
+
+static struct sl_upstream *find_name(const struct sl_upstreams *all, const char *name)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (all->upstream[i] && !strcmp(all->upstream[i]->config->name, name))
+			return all->upstream[i];
+	return NULL;
+}
+
+static int give_place(struct sl_upstreams *all, struct sl_upstream *u)
+{
+	struct sl_upstream **grown;
+	size_t i = 0;
+
+	while (i < all->n && all->upstream[i])
+		i++;
+	if (i == all->n) {
+		grown = reallocarray(all->upstream, all->n + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		all->upstream = grown;
+		all->n++;
 	}
-	free(u->upstream);
-	free(u);
+	all->upstream[i] = u;
+	u->id = (uint32_t)i;
+	return 0;
+}
+
+static int enlist(struct sl_upstreams *all, struct sl_config *c, size_t index,
+		  struct sl_upstream **ret)
+{
+	struct sl_upstream *u = find_name(all, c->upstreams[index].name);
+	int r;
+
+	if (!u) {
+		r = new_upstream(c, index, all->workers, &u);
+		if (r < 0)
+			return r;
+		r = give_place(all, u);
+		if (r < 0) {
+			free_upstream(u);
+			return r;
+		}
+	}
+	u->users++;
+	*ret = u;
+	return 0;
+}
+
+int sl_upstreams_enlist(struct sl_upstreams *all, struct sl_config *c, struct sl_upstream ***ret)
+{
+	struct sl_upstream **list = calloc(c->n_upstreams + 1, sizeof(struct sl_upstream *));
+	size_t n = 0;
+	int r = list ? 0 : -ENOMEM;
+
+	for (; !r && n < c->n_upstreams; n += !r)
+		r = enlist(all, c, n, &list[n]);
+	if (r < 0) {
+		sl_upstreams_dismiss(all, list, n);
+		return r;
+	}
+	*ret = list;
+	return 0;
+}
+
+void sl_upstreams_dismiss(struct sl_upstreams *all, struct sl_upstream **list, size_t n)
+{
+	for (size_t i = 0; list && i < n; i++) {
+		if (--list[i]->users)
+			continue;
+		all->upstream[list[i]->id] = NULL;
+		free_upstream(list[i]);
+	}
+	free(list);
+}
+
+void sl_upstream_retire(struct sl_upstream *u, bool retired)
+{
+	__atomic_store_n(&u->retired, retired, __ATOMIC_SEQ_CST);
 }
 
 uint32_t sl_upstreams_idle_max(const struct sl_config *c)
@@ -130,7 +254,8 @@ bool sl_server_keep_idle(struct sl_server *s)
 {
 	uint32_t idle = __atomic_add_fetch(&s->idle, 1, __ATOMIC_SEQ_CST);
 
-	if (idle > s->upstream->config->pool.idle || sl_server_is_removed(s)) {
+	if (idle > s->upstream->config->pool.idle || sl_server_is_removed(s) ||
+	    __atomic_load_n(&s->upstream->retired, __ATOMIC_SEQ_CST)) {
 		add(&s->idle, -1);
 		return false;
 	}
@@ -184,55 +309,65 @@ static void describe(const struct sl_server *s, uint64_t now_ms, struct sl_serve
 	};
 }
 
-void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
-			   void (*each)(void *arg, const struct sl_server_info *s), void *arg)
+static void describe_all(const struct sl_upstream *u, uint64_t now_ms,
+			 void (*each)(void *arg, const struct sl_server_info *s), void *arg)
 {
 	struct sl_server_info info;
 
-	for (size_t i = 0; i < u->n; i++)
-		for (size_t k = 0; k < u->upstream[i].n_servers; k++) {
-			const struct sl_server *s = &u->upstream[i].server[k];
+	for (size_t i = 0; i < u->n_servers; i++) {
+		const struct sl_server *s = &u->server[i];
 
-			describe(s, now_ms, &info);
-			if (!sl_server_is_removed(s) || info.leased || info.idle)
-				each(arg, &info);
-		}
+		describe(s, now_ms, &info);
+		if ((!sl_server_is_removed(s) && !u->retired) || info.leased || info.idle)
+			each(arg, &info);
+	}
 }
 
-void sl_upstreams_describe_pools(const struct sl_upstreams *u,
+void sl_upstreams_describe(const struct sl_upstreams *all, uint64_t now_ms,
+			   void (*each)(void *arg, const struct sl_server_info *s), void *arg)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (all->upstream[i])
+			describe_all(all->upstream[i], now_ms, each, arg);
+}
+
+static void describe_pool(const struct sl_upstream *u,
+			  void (*each)(void *arg, const struct sl_pool_info *p), void *arg)
+{
+	const struct sl_upstream_pool_config *c = &u->config->pool;
+	const struct sl_pool_info info = {
+		.upstream = u->config->name,
+		.max = c->max,
+		.idle = c->idle,
+		.waiting = sl_queue_len(&u->queue),
+		.queue = c->queue,
+		.queue_timeout_ms = c->queue_timeout_ms,
+		.waits = __atomic_load_n(&u->waits, __ATOMIC_RELAXED),
+		.queue_full = __atomic_load_n(&u->queue_full, __ATOMIC_RELAXED),
+		.queue_timeouts = __atomic_load_n(&u->queue_timeouts, __ATOMIC_RELAXED),
+	};
+
+	each(arg, &info);
+}
+
+void sl_upstreams_describe_pools(const struct sl_upstreams *all,
 				 void (*each)(void *arg, const struct sl_pool_info *p), void *arg)
 {
-	for (size_t i = 0; i < u->n; i++) {
-		const struct sl_upstream *up = &u->upstream[i];
-		const struct sl_upstream_pool_config *c = &up->config->pool;
-		const struct sl_pool_info info = {
-			.upstream = up->config->name,
-			.max = c->max,
-			.idle = c->idle,
-			.waiting = sl_queue_len(&up->queue),
-			.queue = c->queue,
-			.queue_timeout_ms = c->queue_timeout_ms,
-			.waits = __atomic_load_n(&up->waits, __ATOMIC_RELAXED),
-			.queue_full = __atomic_load_n(&up->queue_full, __ATOMIC_RELAXED),
-			.queue_timeouts = __atomic_load_n(&up->queue_timeouts, __ATOMIC_RELAXED),
-		};
-
-		each(arg, &info);
-	}
+	for (size_t i = 0; i < all->n; i++)
+		if (all->upstream[i] && !all->upstream[i]->retired)
+			describe_pool(all->upstream[i], each, arg);
 }
 
-struct sl_server *sl_upstreams_find(struct sl_upstreams *u, const char *upstream,
+static struct sl_server *find_server(const struct sl_upstream *u, const char *address)
+{
+	for (size_t i = 0; u && i < u->n_servers; i++)
+		if (!u->server[i].removed && !strcmp(u->server[i].config->address, address))
+			return &u->server[i];
+	return NULL;
+}
+
+struct sl_server *sl_upstreams_find(struct sl_upstreams *all, const char *upstream,
 				    const char *server)
 {
-	for (size_t i = 0; i < u->n; i++) {
-		struct sl_upstream *up = &u->upstream[i];
-
-		if (strcmp(up->config->name, upstream))
-			continue;
-		for (size_t k = 0; k < up->n_servers; k++)
-			if (!up->server[k].removed &&
-			    !strcmp(up->server[k].config->address, server))
-				return &up->server[k];
-	}
-	return NULL;
+	return find_server(find_name(all, upstream), server);
 }

@@ -6,7 +6,8 @@
  * counts then: at least one of them sees the other, so nobody leases what is being rewritten.
  *
  * Servers are added, all workers told, and only then others removed: no worker that goes through the
- * slots in between finds none. Old tables are freed when all workers have been told of the new one.
+ * slots in between finds none. Old tables, and old configurations, are freed when all workers have been
+ * told of the new ones.
  *
  * Not here: where the servers come from (discovery.c). */
 
@@ -25,13 +26,18 @@
 /* What a server in this place is called. */
 struct sl_slot {
 	struct sl_server_config config; /* its texts are those below */
-	bool wanted;			/* scratch of sl_upstream_set() */
+	bool wanted;			/* scratch of a change */
+	bool configured;		/* as it stands here: not found by name */
 	char address[TEXT_MAX], host[TEXT_MAX], as[TEXT_MAX];
+	char source[TEXT_MAX]; /* the configured address that it comes from */
 };
 
-static void fill_slot(struct sl_slot *slot, const struct sl_server_config *c, const char *as)
+static void fill_slot(struct sl_slot *slot, const struct sl_server_config *c, const char *as,
+		      const char *source)
 {
 	slot->config = *c;
+	slot->configured = !as && !c->discover;
+	snprintf(slot->source, sizeof(slot->source), "%s", source);
 	snprintf(slot->address, sizeof(slot->address), "%s", c->address);
 	snprintf(slot->host, sizeof(slot->host), "%s", c->host);
 	snprintf(slot->as, sizeof(slot->as), "%s", as ? as : "");
@@ -49,7 +55,7 @@ static int by_address(const void *a, const void *b)
 	return strcmp((*x)->config->address, (*y)->config->address);
 }
 
-/* Where servers come and go their slots depend on history: the order of the names doesn't. */
+/* Servers come and go, and their slots depend on history: the order of the names doesn't. */
 static size_t list_present(const struct sl_upstream *u, const struct sl_server **ret)
 {
 	size_t n = 0;
@@ -57,8 +63,7 @@ static size_t list_present(const struct sl_upstream *u, const struct sl_server *
 	for (size_t i = 0; i < u->n_servers; i++)
 		if (!u->server[i].removed)
 			ret[n++] = &u->server[i];
-	if (u->slot)
-		qsort(ret, n, sizeof(*ret), by_address);
+	qsort(ret, n, sizeof(*ret), by_address);
 	return n;
 }
 
@@ -78,26 +83,34 @@ static int build_maglev(const struct sl_upstream *u, struct sl_maglev **ret)
 	return r;
 }
 
+/* Of a place that nobody looks at. */
+static void fill_server(struct sl_upstream *u, size_t i, const struct sl_server_config *c,
+			const char *as, const char *source)
+{
+	struct sl_server *s = &u->server[i];
+
+	fill_slot(&u->slot[i], c, as, source);
+	s->config = &u->slot[i].config;
+	s->upstream = u;
+	s->index = (uint32_t)i;
+	s->health = (struct sl_server_health){0};
+	s->reused = s->opened = 0;
+	if (c->discover && !c->port) { /* nothing to connect to by this name */
+		s->health.down = true;
+		s->health.why = "not resolved yet";
+	}
+}
+
 int sl_upstream_set_init(struct sl_upstream *u)
 {
 	const struct sl_upstream_config *c = u->config;
 
-	if (sl_upstream_discovers(c)) {
-		u->slot = calloc(sl_upstream_slots(c), sizeof(*u->slot));
-		if (!u->slot)
-			return -ENOMEM;
-	}
-	for (size_t i = 0; u->slot && i < sl_upstream_slots(c); i++) {
-		if (i >= c->n_servers || c->servers[i].discover)
-			u->server[i].config = &u->slot[i].config;
-		if (i >= c->n_servers || !c->servers[i].discover)
-			continue;
-		fill_slot(&u->slot[i], &c->servers[i], NULL);
-		if (!c->servers[i].port) { /* nothing to connect to by this name */
-			u->server[i].health.down = true;
-			u->server[i].health.why = "not resolved yet";
-		}
-	}
+	u->slot = calloc(SL_SERVERS_MAX, sizeof(*u->slot));
+	if (!u->slot)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_servers; i++)
+		fill_server(u, i, &c->servers[i], NULL, c->servers[i].address);
+	u->n_servers = u->n_present = c->n_servers;
 	return c->balance == SL_BALANCE_MAGLEV ? build_maglev(u, &u->maglev) : 0;
 }
 
@@ -110,11 +123,6 @@ struct change {
 	bool added, removed, changed;
 	size_t left_out;
 };
-
-static bool is_configured(const struct sl_upstream *u, size_t i)
-{
-	return u->server[i].config != &u->slot[i].config;
-}
 
 /* Present ones before removed ones. NULL: there is none. */
 static struct sl_server *find(const struct sl_upstream *u, const char *address)
@@ -135,9 +143,11 @@ static struct sl_server *find(const struct sl_upstream *u, const char *address)
 
 static struct sl_server *find_free(const struct sl_upstream *u)
 {
-	for (size_t i = 0; i < sl_upstream_slots(u->config); i++) {
+	for (size_t i = 0; i < SL_SERVERS_MAX; i++) {
 		struct sl_server *s = &u->server[i];
 
+		if (i >= u->n_servers)
+			return s;
 		if (s->removed && !__atomic_load_n(&s->leased, __ATOMIC_SEQ_CST) &&
 		    !__atomic_load_n(&s->idle, __ATOMIC_SEQ_CST))
 			return s;
@@ -189,20 +199,20 @@ static struct sl_server_config config_of(const struct sl_found *f, char text[2][
 	return c;
 }
 
-static void place(struct change *c, const struct sl_server_config *config, const struct sl_found *f)
+static void place(struct change *c, const struct sl_server_config *config, const char *as,
+		  const char *source)
 {
-	struct sl_server *s = find_free(c->upstream);
-	struct sl_slot *slot;
+	struct sl_upstream *u = c->upstream;
+	struct sl_server *s = find_free(u);
+	size_t i;
 
 	if (!s) {
 		c->left_out++;
 		return;
 	}
-	slot = &c->upstream->slot[s->index];
-	fill_slot(slot, config, f->addr.family == AF_UNSPEC ? NULL : f->as);
-	slot->wanted = true;
-	s->health = (struct sl_server_health){0};
-	s->reused = s->opened = 0;
+	i = (size_t)(s - u->server);
+	fill_server(u, i, config, as, source);
+	u->slot[i].wanted = true;
 	appear(c, s);
 }
 
@@ -210,7 +220,7 @@ static void keep(struct change *c, struct sl_server *s, const struct sl_server_c
 {
 	struct sl_slot *slot = &c->upstream->slot[s->index];
 
-	if (slot->wanted || is_configured(c->upstream, s->index))
+	if (slot->wanted)
 		return;
 	slot->wanted = true;
 	c->changed |= slot->config.weight != config->weight;
@@ -229,16 +239,21 @@ static void tell_state(struct change *c, struct sl_server *s, const char *why)
 		sl_server_set_down(s, true, c->now_ms, why);
 }
 
+static bool is_configured(const struct sl_upstream *u, const struct sl_server *s)
+{
+	return u->slot[s->index].configured;
+}
+
 static void want(struct change *c, const struct sl_found *f)
 {
 	char text[2][SL_ADDR_STR_MAX];
 	const struct sl_server_config config = config_of(f, text);
 	struct sl_server *s = find(c->upstream, config.address);
 
-	if (s)
+	if (s && !(is_configured(c->upstream, s) && !s->removed))
 		keep(c, s, &config);
-	else
-		place(c, &config, f);
+	else if (!s)
+		place(c, &config, f->addr.family == AF_UNSPEC ? NULL : f->as, f->source->address);
 	s = f->why ? find(c->upstream, config.address) : NULL;
 	if (s)
 		tell_state(c, s, f->why);
@@ -249,8 +264,7 @@ static void remove_others(struct change *c)
 	struct sl_upstream *u = c->upstream;
 
 	for (size_t i = 0; i < u->n_servers; i++)
-		if (!u->slot[i].wanted && !is_configured(u, i) && !u->server[i].removed &&
-		    u->n_present > 1)
+		if (!u->slot[i].wanted && !u->server[i].removed && u->n_present > 1)
 			disappear(c, &u->server[i]);
 }
 
@@ -278,8 +292,8 @@ size_t sl_upstream_set(struct sl_upstream *u, const struct sl_found *f, size_t n
 	struct change c = {.upstream = u, .now_ms = now_ms};
 	struct sl_maglev *old;
 
-	for (size_t i = 0; i < sl_upstream_slots(u->config); i++)
-		u->slot[i].wanted = false;
+	for (size_t i = 0; i < u->n_servers; i++)
+		u->slot[i].wanted = u->slot[i].configured;
 	for (size_t i = 0; i < n; i++)
 		want(&c, &f[i]);
 	if (c.added)
@@ -293,4 +307,93 @@ size_t sl_upstream_set(struct sl_upstream *u, const struct sl_found *f, size_t n
 	free(old);
 	sl_upstream_wake(u);
 	return c.left_out;
+}
+
+/* --- another configuration --- */
+
+/* Addresses that a name was found to have stay until it is asked again; before the first answer, and
+ * after a change of sides, the name stands for itself. */
+static bool keep_found(struct sl_upstream *u, const struct sl_server_config *config)
+{
+	bool found = false;
+
+	for (size_t i = 0; config->discover && i < u->n_servers; i++) {
+		if (u->server[i].removed || u->slot[i].configured ||
+		    strcmp(u->slot[i].source, config->address))
+			continue;
+		u->slot[i].wanted = found = true;
+	}
+	return found;
+}
+
+static void want_configured(struct change *c, const struct sl_server_config *config)
+{
+	struct sl_server *s;
+
+	if (keep_found(c->upstream, config))
+		return;
+	s = find(c->upstream, config->address);
+	if (!s) {
+		place(c, config, NULL, config->address);
+		return;
+	}
+	keep(c, s, config);
+	c->upstream->slot[s->index].configured = !config->discover;
+}
+
+/* What is not there yet. */
+static size_t count_new(struct sl_upstream *u, const struct sl_upstream_config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_servers; i++)
+		n += !find(u, c->servers[i].address) && !keep_found(u, &c->servers[i]);
+	return n;
+}
+
+bool sl_upstream_has_room(struct sl_upstream *u, const struct sl_upstream_config *c)
+{
+	size_t free = SL_SERVERS_MAX - u->n_servers;
+
+	for (size_t i = 0; i < u->n_servers; i++)
+		free += u->server[i].removed &&
+			!__atomic_load_n(&u->server[i].leased, __ATOMIC_SEQ_CST) &&
+			!__atomic_load_n(&u->server[i].idle, __ATOMIC_SEQ_CST);
+	return count_new(u, c) <= free;
+}
+
+/* The table that the new configuration asks for, or none. Returns the old one, when it is of no more
+ * use. */
+static struct sl_maglev *change_maglev(struct sl_upstream *u)
+{
+	struct sl_maglev *new = NULL, *old = u->maglev;
+
+	if (u->config->balance == SL_BALANCE_MAGLEV && build_maglev(u, &new) < 0)
+		return NULL;
+	u->maglev = new;
+	return old;
+}
+
+void sl_upstream_reconfigure(struct sl_upstream *u, struct sl_config *config, size_t index,
+			     uint64_t now_ms, const struct sl_set_listener *l)
+{
+	struct change c = {.upstream = u, .now_ms = now_ms};
+	struct sl_config *before = u->keeps;
+	struct sl_maglev *old;
+
+	for (size_t i = 0; i < u->n_servers; i++)
+		u->slot[i].wanted = false;
+	for (size_t i = 0; i < config->upstreams[index].n_servers; i++)
+		want_configured(&c, &config->upstreams[index].servers[i]);
+	u->keeps = sl_config_keep(config);
+	__atomic_store_n(&u->config, &config->upstreams[index], __ATOMIC_RELEASE);
+	sl_upstream_retire(u, false);
+	l->on_change(l->owner, u);
+	remove_others(&c);
+	note_left_out(u, c.left_out);
+	old = change_maglev(u);
+	l->on_change(l->owner, u);
+	free(old);
+	sl_config_free(before);
+	sl_upstream_wake(u);
 }

@@ -27,7 +27,7 @@ struct sl_set_listener {
 	void *owner;
 };
 
-/* With u's servers as configured: the table, and room for those to come. 0 or -ENOMEM. */
+/* With u's servers as configured: their slots, and the table. 0 or -ENOMEM. */
 int sl_upstream_set_init(struct sl_upstream *u);
 
 /* Makes the servers that were found by name those of f; configured addresses stay. There is at least one
@@ -35,5 +35,12 @@ int sl_upstream_set_init(struct sl_upstream *u);
  * one keeps its slot as long as anything is open. */
 size_t sl_upstream_set(struct sl_upstream *u, const struct sl_found *f, size_t n, uint64_t now_ms,
 		       const struct sl_set_listener *l);
+
+/* Whether the servers of another configuration find free slots now. */
+bool sl_upstream_has_room(struct sl_upstream *u, const struct sl_upstream_config *c);
+/* Another configuration of u, of which it keeps hold: servers that stay keep their state and their
+ * connections, and those that were found by a name that stays do, too. */
+void sl_upstream_reconfigure(struct sl_upstream *u, struct sl_config *config, size_t index,
+			     uint64_t now_ms, const struct sl_set_listener *l);
 
 #endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Listening descriptors: opened all or none, and closed when no worker polls them any more (that is for
+ * the caller to know). */
+
+#include "proxy/doors.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+
+static struct sl_door *find(const struct sl_doors *d, const struct sl_addr *addr)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (sl_addr_eq(&d->door[i].addr, addr))
+			return &d->door[i];
+	return NULL;
+}
+
+static void close_door(struct sl_door *door, uint32_t workers)
+{
+	for (uint32_t i = 0; door->fd && i < workers; i++)
+		sl_close(door->fd[i]);
+	free(door->fd);
+}
+
+static int change(const struct sl_doors *d, struct sl_door *door, const struct sl_listen_options *o)
+{
+	struct sl_listen_options one = *o;
+	int r = 0;
+
+	one.adopt = true;
+	for (uint32_t i = 0; i < d->workers && !r; i++) {
+		one.fd = door->fd[i];
+		r = d->listen(&one, &door->fd[i]);
+	}
+	return r;
+}
+
+static int open_door(const struct sl_doors *d, const struct sl_listen_options *o,
+		     struct sl_door *ret)
+{
+	struct sl_door door = {.addr = o->addr, .fd = calloc(d->workers, sizeof(*door.fd))};
+	int r = door.fd ? 0 : -ENOMEM;
+	uint32_t n = 0;
+
+	for (; n < d->workers && !r; n += !r)
+		r = d->listen(o, &door.fd[n]);
+	if (r < 0) {
+		close_door(&door, n);
+		return r;
+	}
+	*ret = door;
+	return 0;
+}
+
+int sl_doors_open(struct sl_doors *d, const struct sl_listen_options *o)
+{
+	struct sl_door *grown, *known = find(d, &o->addr);
+	int r;
+
+	if (!d->listen)
+		return 0;
+	if (known)
+		return change(d, known, o);
+	grown = reallocarray(d->door, d->n + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	d->door = grown;
+	r = open_door(d, o, &d->door[d->n]);
+	d->n += !r;
+	return r;
+}
+
+int sl_doors_fd(const struct sl_doors *d, const struct sl_addr *addr, uint32_t worker)
+{
+	const struct sl_door *door = find(d, addr);
+
+	return door ? door->fd[worker] : -1;
+}
+
+void sl_doors_keep(struct sl_doors *d, bool (*wanted)(const void *arg, const struct sl_addr *addr),
+		   const void *arg)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n; i++) {
+		if (wanted(arg, &d->door[i].addr))
+			d->door[n++] = d->door[i];
+		else
+			close_door(&d->door[i], d->workers);
+	}
+	d->n = n;
+}
+
+void sl_doors_close(struct sl_doors *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		close_door(&d->door[i], d->workers);
+	free(SL_TAKE_PTR(d->door));
+	d->n = 0;
+}
