@@ -504,7 +504,7 @@ static void http_requests_get_their_status(void **state)
 		{"GET http://any/healthz HTTP/1.1\r\nConnection: close\r\n" HOST, "200 OK"},
 		{"GET /healthz HTTP/1.0\r\n\r\n", "200 OK"},
 		{"GET /readyz HTTP/1.0\r\n\r\n", "200 OK"},
-		{"GET / HTTP/1.0\r\n\r\n", "404 Not Found"},
+		{"GET / HTTP/1.0\r\n\r\n", "200 OK"},
 		{"GET /metrics/ HTTP/1.0\r\n\r\n", "404 Not Found"},
 		{"POST /metrics HTTP/1.0\r\n\r\n", "405 Method Not Allowed"},
 		{"OPTIONS * HTTP/1.0\r\n\r\n", "405 Method Not Allowed"},

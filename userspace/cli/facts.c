@@ -128,10 +128,9 @@ uint64_t sl_facts_window_ms(const struct sl_facts *f)
 /* --- rates --- */
 
 /* Of a member of an object now and before; a counter that shrank is not known. */
-static double rate(const struct sl_facts *f, const json_t *now, const json_t *before,
-		   const char *name)
+static double rate(uint64_t ms, const json_t *now, const json_t *before, const char *name)
 {
-	uint64_t ms = sl_facts_interval_ms(f), a, b;
+	uint64_t a, b;
 
 	if (!ms || !json_object_get(now, name) || !json_object_get(before, name))
 		return -1;
@@ -152,7 +151,13 @@ uint64_t sl_facts_counter(const struct sl_facts *f, const char *name)
 
 double sl_facts_rate(const struct sl_facts *f, const char *name)
 {
-	return rate(f, part(f, 0, "counters"), part(f, 1, "counters"), name);
+	return rate(sl_facts_interval_ms(f), part(f, 0, "counters"), part(f, 1, "counters"), name);
+}
+
+double sl_facts_steady_rate(const struct sl_facts *f, const char *name)
+{
+	return rate(sl_facts_window_ms(f), part(f, 0, "counters"), part(f, oldest(f), "counters"),
+		    name);
 }
 
 uint64_t sl_facts_gauge(const struct sl_facts *f, const char *name)
@@ -162,13 +167,13 @@ uint64_t sl_facts_gauge(const struct sl_facts *f, const char *name)
 
 double sl_facts_list_rate(const struct sl_facts *f, const char *list, size_t i, const char *name)
 {
-	return rate(f, json_array_get(part(f, 0, list), i), json_array_get(part(f, 1, list), i),
-		    name);
+	return rate(sl_facts_interval_ms(f), json_array_get(part(f, 0, list), i),
+		    json_array_get(part(f, 1, list), i), name);
 }
 
 double sl_facts_object_rate(const struct sl_facts *f, const char *object, const char *name)
 {
-	return rate(f, part(f, 0, object), part(f, 1, object), name);
+	return rate(sl_facts_interval_ms(f), part(f, 0, object), part(f, 1, object), name);
 }
 
 /* --- latencies --- */

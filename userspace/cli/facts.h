@@ -46,6 +46,8 @@ uint64_t sl_facts_window_ms(const struct sl_facts *f);
 /* A counter now, and by how much it grew a second between the two latest answers; -1: not known. */
 uint64_t sl_facts_counter(const struct sl_facts *f, const char *name);
 double sl_facts_rate(const struct sl_facts *f, const char *name);
+/* The same since the oldest answer that is kept: for what is counted every few seconds only. */
+double sl_facts_steady_rate(const struct sl_facts *f, const char *name);
 uint64_t sl_facts_gauge(const struct sl_facts *f, const char *name);
 /* The rate of a member of the i-th object of a list in the stats ("engines", "workers"). */
 double sl_facts_list_rate(const struct sl_facts *f, const char *list, size_t i, const char *name);

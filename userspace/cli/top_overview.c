@@ -95,9 +95,11 @@ static void draw_rates(const struct sl_facts *f, struct sl_page *p)
 	sl_page_add(p, SL_LOOK_PLAIN, "upstream: %s connects, %s reused, %s failed, %s sent again",
 		    rate(f, "upstream_connects_total", a), rate(f, "upstream_reused_total", b),
 		    rate(f, "upstream_failures_total", c), rate(f, "upstream_retries_total", d));
-	sl_page_add(p, SL_LOOK_PLAIN, "bytes a second: from clients %s, to clients %s",
-		    sl_text_byte_rate(sl_facts_rate(f, "client_bytes_in_total"), a),
-		    sl_text_byte_rate(sl_facts_rate(f, "client_bytes_out_total"), b));
+	/* What tunnels carry is counted every few seconds. */
+	sl_page_add(p, SL_LOOK_PLAIN, "bytes a second, last %s: from clients %s, to clients %s",
+		    sl_text_age(sl_facts_window_ms(f), c),
+		    sl_text_byte_rate(sl_facts_steady_rate(f, "client_bytes_in_total"), a),
+		    sl_text_byte_rate(sl_facts_steady_rate(f, "client_bytes_out_total"), b));
 }
 
 /* The two refusals that came most often, now if there are any, else since the start. */

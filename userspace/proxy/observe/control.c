@@ -26,6 +26,7 @@ struct sl_control {
 	struct sl_admin_socket socket;
 	struct sl_service *admin, *metrics;
 	struct sl_addr metrics_addr;
+	struct sl_metrics_site site;
 };
 
 static const char admin_refusal[] = "{\"ok\": false, \"error\": \"too many clients\"}\n";
@@ -296,6 +297,13 @@ static int listen_tcp(struct sl_addr *a)
 	return SL_TAKE_FD(fd);
 }
 
+static bool is_loopback(const struct sl_addr *a)
+{
+	if (a->family == AF_INET)
+		return ntohl(a->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return a->family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+}
+
 static int open_metrics(struct sl_control *c, struct sl_loop *loop, const struct sl_addr *addr)
 {
 	const struct sl_service_options o = {
@@ -304,7 +312,7 @@ static int open_metrics(struct sl_control *c, struct sl_loop *loop, const struct
 		.deadline_ms = DEADLINE_MS,
 		.refusal = sl_metrics_refusal,
 		.request = sl_metrics_request,
-		.owner = &c->source,
+		.owner = &c->site,
 	};
 	int fd, r;
 
@@ -314,6 +322,7 @@ static int open_metrics(struct sl_control *c, struct sl_loop *loop, const struct
 	fd = listen_tcp(&c->metrics_addr);
 	if (fd < 0)
 		return fd;
+	c->site = (struct sl_metrics_site){&c->source, is_loopback(addr)};
 	r = sl_service_new(loop, fd, &o, &c->metrics);
 	if (r < 0)
 		sl_close(fd);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The metrics address speaks just enough HTTP/1: GET and HEAD of three paths, without request bodies,
+/* The metrics address speaks just enough HTTP/1: GET and HEAD of a few paths, without request bodies,
  * with persistent connections. Anything that is not understood ends the connection. */
 
 #include "proxy/observe/metrics.h"
@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "http/head.h"
 #include "http/target.h"
+#include "proxy/observe/status_page.h"
 
 #define REFUSED "too many clients\n"
 const char sl_metrics_refusal[] = "HTTP/1.1 503 Service Unavailable\r\n"
@@ -30,8 +31,10 @@ static const struct sl_head_limits limits = {
 
 struct page {
 	unsigned status;
-	const char *type; /* content type */
-	char *body;	  /* malloc'd */
+	const char *type;   /* content type */
+	char *body;	    /* malloc'd, or: */
+	const void *fixed;  /* part of the program */
+	const char *fields; /* others, with CRLF, or NULL */
 	size_t len;
 	bool head_only, close, minor_0;
 };
@@ -92,8 +95,49 @@ static int set_metrics(struct page *p, const struct sl_control_source *source)
 	return 0;
 }
 
-static int set_path(struct page *p, const struct sl_control_source *source, struct sl_slice path)
+static int set_status(struct page *p, const struct sl_metrics_site *site, bool flows)
 {
+	int r = sl_status_json(site->source, flows, &p->body, &p->len);
+
+	if (r < 0)
+		return r;
+	p->status = 200;
+	p->type = "application/json";
+	p->fields = sl_status_fields;
+	return 0;
+}
+
+static void set_file(struct page *p, const struct sl_status_file *f)
+{
+	p->status = 200;
+	p->type = f->type;
+	p->fixed = f->bytes;
+	p->len = f->len;
+	p->fields = sl_status_fields;
+}
+
+/* Not by another name, which could be anybody's: a page from elsewhere whose name is made to lead here
+ * (DNS rebinding) learns nothing of pairs. */
+static bool is_asked_plainly(const struct sl_authority *host)
+{
+	struct sl_addr a;
+
+	return sl_slice_eq_nocase(host->host, SL_SLICE("localhost")) ||
+	       !sl_addr_parse_host(host->host, 0, &a);
+}
+
+static int set_path(struct page *p, const struct sl_metrics_site *site,
+		    const struct sl_authority *host, struct sl_slice path)
+{
+	const struct sl_control_source *source = site->source;
+	const struct sl_status_file *file = sl_status_find(path);
+
+	if (file) {
+		set_file(p, file);
+		return 0;
+	}
+	if (sl_slice_eq(path, SL_SLICE("/status.json")))
+		return set_status(p, site, site->local && is_asked_plainly(host));
 	if (sl_slice_eq(path, SL_SLICE("/metrics")))
 		return set_metrics(p, source);
 	if (sl_slice_eq(path, SL_SLICE("/healthz")))
@@ -101,7 +145,7 @@ static int set_path(struct page *p, const struct sl_control_source *source, stru
 	if (sl_slice_eq(path, SL_SLICE("/readyz")))
 		return source->ready(source->owner) ? set_text(p, 200, "ready")
 						    : set_text(p, 503, "not ready");
-	return set_text(p, 404, "not found: try /metrics, /healthz or /readyz");
+	return set_text(p, 404, "not found: try /, /metrics, /healthz or /readyz");
 }
 
 static struct sl_slice without_query(struct sl_slice s)
@@ -112,11 +156,11 @@ static struct sl_slice without_query(struct sl_slice s)
 }
 
 /* The first rule that the request breaks, or SL_HTTP_OK. */
-static enum sl_http_error check(const struct sl_head *h, struct sl_target *ret_target,
-				struct sl_framing *ret_framing, struct sl_hop *ret_hop)
+static enum sl_http_error check(const struct sl_head *h, struct sl_authority *ret_host,
+				struct sl_target *ret_target, struct sl_framing *ret_framing,
+				struct sl_hop *ret_hop)
 {
-	struct sl_authority host;
-	enum sl_http_error e = sl_host_field(h, &host);
+	enum sl_http_error e = sl_host_field(h, ret_host);
 
 	if (!e)
 		e = sl_request_framing(h, ret_framing);
@@ -133,13 +177,13 @@ static int set_error(struct page *p, enum sl_http_error e)
 	return set_text(p, sl_http_error_status(e), sl_http_error_name(e));
 }
 
-static int answer_head(struct page *p, const struct sl_control_source *source,
-		       const struct sl_head *h)
+static int answer_head(struct page *p, const struct sl_metrics_site *site, const struct sl_head *h)
 {
 	struct sl_framing framing;
 	struct sl_target target;
 	struct sl_hop hop;
-	enum sl_http_error e = check(h, &target, &framing, &hop);
+	struct sl_authority host = {0};
+	enum sl_http_error e = check(h, &host, &target, &framing, &hop);
 
 	p->minor_0 = h->minor == 0;
 	p->head_only = h->method == SL_METHOD_HEAD;
@@ -152,7 +196,7 @@ static int answer_head(struct page *p, const struct sl_control_source *source,
 	}
 	if (h->method != SL_METHOD_GET && h->method != SL_METHOD_HEAD)
 		return set_text(p, 405, "only GET and HEAD");
-	return set_path(p, source, without_query(target.path_query));
+	return set_path(p, site, &host, without_query(target.path_query));
 }
 
 static int render(const struct page *p, struct sl_answer *ret)
@@ -173,8 +217,8 @@ static int render(const struct page *p, struct sl_answer *ret)
 		fprintf(f, "Allow: GET, HEAD\r\n");
 	if (p->close || p->minor_0)
 		fprintf(f, "Connection: %s\r\n", p->close ? "close" : "keep-alive");
-	fprintf(f, "\r\n");
-	fwrite(p->body, 1, body, f);
+	fprintf(f, "%s\r\n", p->fields ? p->fields : "");
+	fwrite(p->fixed ? p->fixed : p->body, 1, body, f);
 	if (fclose(f)) {
 		free(bytes);
 		return -ENOMEM;
