@@ -108,6 +108,7 @@ def log_to(lab, **keys):
 
 def by_path(wire, origin):
     while (request := wire.request()).complete:
+        origin.requests.append(request)
         if b"/slow" in request.start:
             time.sleep(SLOW)
         if b"/cut" in request.start:
@@ -193,6 +194,50 @@ def damage_is_told_and_what_is_whole_is_shown(lab):
     for wrong in (["--status", "6xx", log], ["--since", "soon", log], ["--format", "xml", log], []):
         check(cat(lab, *wrong, status=2).stderr, "it says what is wrong")
     check("No such file" in cat(lab, "/nowhere", status=1).stderr, "a file that is not there")
+    lab.sluice.start()
+
+
+# --- traces ---
+
+ID, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def trace_by(lab, mode, **keys):
+    lab.sluice.config["listeners"][0].update({"trace": mode, **keys})
+    log_to(lab, format="json", sample=0, always={"sampled": True})
+
+
+@suite.test()
+def a_trace_goes_on_and_is_in_the_log(lab):
+    trace_by(lab, "pass")
+    parent = f"00-{ID}-{PARENT}-01"
+    lab.get(b"/traced", b"app.test", f"traceparent: {parent}".encode(), b"tracestate: a=1")
+    lab.get(b"/unsampled", b"app.test", f"traceparent: 00-{ID}-{PARENT}-00".encode())
+    lab.get(b"/bad", b"app.test", b"traceparent: 00-x", b"tracestate: a=1")
+    first, second, third = lab.origin.requests
+    equal((first.get("traceparent"), first.get("tracestate")), (parent, "a=1"), "what went on")
+    equal(second.get("traceparent"), f"00-{ID}-{PARENT}-00", "unsampled")
+    equal((third.get("traceparent"), third.get("tracestate")), (None, None), "what was malformed")
+    lab.sluice.stop()
+    (r,) = [json.loads(line) for line in lab.sluice.log.read_text().splitlines()]
+    equal((r["target"], r["trace_id"], r["span_id"]), ("/traced", ID, PARENT), "the only sampled one")
+    lab.sluice.start()
+
+
+@suite.test()
+def who_has_no_trace_gets_one(lab):
+    trace_by(lab, "make")
+    lab.get(b"/new", b"app.test", b"tracestate: a=1")
+    lab.get(b"/none", b"unknown.test")
+    (request,) = lab.origin.requests
+    version, trace, span, flags = request.get("traceparent").split("-")
+    equal((version, len(trace), len(span), flags), ("00", 32, 16, "01"), "what was made")
+    equal(request.get("tracestate"), None, "of no trace")
+    lab.sluice.stop()
+    records = [json.loads(line) for line in lab.sluice.log.read_text().splitlines()]
+    equal([r["target"] for r in records], ["/new", "/none"], "records, of refused ones, too")
+    equal((records[0]["trace_id"], records[0]["span_id"]), (trace, span), "in the log")
+    check(records[1]["trace_id"] != trace, "a trace each")
     lab.sluice.start()
 
 

@@ -40,6 +40,9 @@ static struct sl_access_record record(uint64_t n)
 		.user_agent = SL_SLICE("\xff"),
 		.group = SL_SLICE("app"),
 		.server = SL_SLICE("10.0.0.1:80"),
+		.trace_id = SL_SLICE("4bf92f3577b34da6a3ce929d0e0e4736"),
+		.span_id = SL_SLICE("00f067aa0ba902b7"),
+		.sampled = true,
 	};
 
 	sl_addr_parse(SL_SLICE("[fd00::1]:4000"), &r.client);
@@ -59,6 +62,7 @@ static void same_text(const struct sl_access_record *a, const struct sl_access_r
 		assert_memory_equal(lines[0], lines[1], n);
 	}
 	assert_int_equal(a->failed, b->failed);
+	assert_int_equal(a->sampled, b->sampled);
 }
 
 static char encoded[SL_ACCESS_FRAME_LEN + SL_ACCESS_FIELDS_MAX];
@@ -92,9 +96,9 @@ static void the_longest_record_fits(void **state)
 {
 	static char big[4000];
 	struct sl_access_record r = record(1), back;
-	struct sl_slice *const all[] = {&r.listener,   &r.method, &r.target, &r.host,
-					&r.user,       &r.engine, &r.reason, &r.referer,
-					&r.user_agent, &r.group,  &r.server};
+	struct sl_slice *const all[] = {
+		&r.listener, &r.method,	    &r.target, &r.host,	  &r.user,     &r.engine, &r.reason,
+		&r.referer,  &r.user_agent, &r.group,  &r.server, &r.trace_id, &r.span_id};
 	size_t n, len;
 
 	memset(big, 'b', sizeof(big));

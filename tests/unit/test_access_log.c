@@ -32,6 +32,7 @@ static struct sl_access_record record(void)
 		.target = SL_SLICE("http://example.com/?q=1"),
 		.host = SL_SLICE("example.com"),
 		.reason = SL_SLICE("done"),
+		.trace_id = SL_SLICE("4bf9"),
 	};
 
 	sl_addr_parse(SL_SLICE("[::1]:4000"), &r.client);
@@ -76,14 +77,13 @@ static void a_json_line_has_the_documented_fields(void **state)
 	json_t *got = json_of(&r);
 	json_t *want = json_pack(
 		"{s:s, s:s, s:s, s:n, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
-		"s:n, s:n, "
-		"s:b, s:n, s:s, s:n, s:n}",
+		"s:n, s:n, s:b, s:n, s:s, s:s, s:n, s:n, s:n}",
 		"time", "2023-11-14T22:13:20.123456Z", "listener", "egress", "client", "[::1]:4000",
 		"user", "method", "GET", "target", "http://example.com/?q=1", "host", "example.com",
 		"protocol", "HTTP/1.1", "status", 200, "bytes_in", 5, "bytes_out", 1234,
 		"duration_us", 1500, "queue_us", 90, "connect_us", 300, "first_byte_us", 700,
 		"upstream", "10.0.0.1:80", "upstream_name", "server", "reused", 0, "engine",
-		"reason", "done", "referer", "user_agent");
+		"reason", "done", "trace_id", "4bf9", "span_id", "referer", "user_agent");
 
 	assert_non_null(want);
 	assert_true(json_equal(got, want));
@@ -99,24 +99,26 @@ static void a_clf_line_is_combined_with_extras_behind(void **state)
 	r.user = SL_SLICE("ann b");
 	r.user_agent = SL_SLICE("curl \"x\"\\");
 	line_of(SL_ACCESS_LOG_CLF, &r, line);
-	assert_string_equal(line, "::1 - ann\\x20b [14/Nov/2023:22:13:20 +0000] "
-				  "\"GET http://example.com/?q=1 HTTP/1.1\" 200 1234 \"-\" "
-				  "\"curl \\x22x\\x22\\x5c\" \"egress\" 10.0.0.1:80 new \"-\" "
-				  "\"done\" 5 1500 300 700 \"-\" \"-\" 90 \"example.com\"");
+	assert_string_equal(
+		line, "::1 - ann\\x20b [14/Nov/2023:22:13:20 +0000] "
+		      "\"GET http://example.com/?q=1 HTTP/1.1\" 200 1234 \"-\" "
+		      "\"curl \\x22x\\x22\\x5c\" \"egress\" 10.0.0.1:80 new \"-\" "
+		      "\"done\" 5 1500 300 700 \"-\" \"-\" 90 \"example.com\" \"4bf9\" \"-\"");
 }
 
 static struct sl_slice *strings_of(struct sl_access_record *r, int i)
 {
 	struct sl_slice *const all[] = {&r->listener, &r->method, &r->target,  &r->user,
 					&r->engine,   &r->reason, &r->referer, &r->user_agent,
-					&r->group,    &r->server, &r->host};
+					&r->group,    &r->server, &r->host,    &r->trace_id,
+					&r->span_id};
 
 	return i < (int)SL_ARRAY_SIZE(all) ? all[i] : NULL;
 }
 
-static const char *const keys[] = {"listener",	    "method", "target",	 "user",
-				   "engine",	    "reason", "referer", "user_agent",
-				   "upstream_name", "server", "host"};
+static const char *const keys[] = {"listener", "method",   "target",	 "user",	  "engine",
+				   "reason",   "referer",  "user_agent", "upstream_name", "server",
+				   "host",     "trace_id", "span_id"};
 
 /* The string of a CLF line at *p, a word or quoted, with its escapes undone; moves *p behind it. */
 static size_t clf_read(const char **p, char *ret)
@@ -153,8 +155,8 @@ static void skip_words(const char **p, int n)
 	}
 }
 
-/* The eleven strings of a line, in the order of keys[]. */
-static void clf_parse(const char *p, char out[11][64], size_t len[11])
+/* The thirteen strings of a line, in the order of keys[]. */
+static void clf_parse(const char *p, char out[13][64], size_t len[13])
 {
 	skip_words(&p, 2);
 	len[3] = clf_read(&p, out[3]);
@@ -176,27 +178,28 @@ static void clf_parse(const char *p, char out[11][64], size_t len[11])
 	len[9] = clf_read(&p, out[9]);
 	assert_memory_equal(p, "90 ", 3);
 	p += 3;
-	len[10] = clf_read(&p, out[10]);
+	for (int i = 10; i < 13; i++)
+		len[i] = clf_read(&p, out[i]);
 	assert_string_equal(p, "");
 }
 
 static void every_byte_in_every_string_comes_back_from_clf(void **state)
 {
 	static char line[SL_ACCESS_LINE_MAX];
-	char out[11][64], text[3] = "xyz";
-	size_t len[11];
+	char out[13][64], text[3] = "xyz";
+	size_t len[13];
 
-	for (int i = 0; i < 11; i++) {
+	for (int i = 0; i < 13; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 
-			for (int k = 0; k < 11; k++)
+			for (int k = 0; k < 13; k++)
 				*strings_of(&r, k) = SL_SLICE("same");
 			text[1] = (char)c;
 			*strings_of(&r, i) = sl_slice(text, 3);
 			line_of(SL_ACCESS_LOG_CLF, &r, line);
 			clf_parse(line, out, len);
-			for (int k = 0; k < 11; k++) {
+			for (int k = 0; k < 13; k++) {
 				const struct sl_slice *s = strings_of(&r, k);
 
 				if ((i == 2 || i == 6) && c == '@' && k == i)
@@ -212,7 +215,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 {
 	char text[3] = "/yz";
 
-	for (int i = 0; i < 11; i++) {
+	for (int i = 0; i < 13; i++) {
 		for (unsigned c = 0; c < 256; c++) {
 			struct sl_access_record r = record();
 			char want[8] = "/";
@@ -228,7 +231,7 @@ static void every_byte_in_every_string_comes_back_from_json(void **state)
 			else
 				snprintf(want + 1, 7, "%c%cz", 0xc0 | c >> 6, 0x80 | (c & 0x3f));
 			assert_string_equal(json_string_value(json_object_get(o, keys[i])), want);
-			assert_int_equal(json_object_size(o), 23);
+			assert_int_equal(json_object_size(o), 25);
 			json_decref(o);
 		}
 	}
@@ -241,12 +244,15 @@ static void long_strings_are_cut_and_marked(void **state)
 	json_t *o;
 
 	memset(big, 0x01, sizeof(big));
-	for (int i = 0; i < 11; i++)
+	for (int i = 0; i < 13; i++)
 		*strings_of(&r, i) = sl_slice(big, sizeof(big));
 	o = json_of(&r);
-	for (int i = 0; i < 11; i++) {
+	for (int i = 0; i < 13; i++) {
 		const char *s = json_string_value(json_object_get(o, keys[i]));
-		size_t max = i == 2 ? SL_ACCESS_TARGET_MAX : SL_ACCESS_STRING_MAX;
+		size_t max = i == 2    ? SL_ACCESS_TARGET_MAX
+			     : i < 11  ? SL_ACCESS_STRING_MAX
+			     : i == 11 ? 32
+				       : 16;
 
 		assert_int_equal(strlen(s), max + 3);
 		assert_string_equal(s + max, "...");

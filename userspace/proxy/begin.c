@@ -176,6 +176,17 @@ static unsigned find_fault(struct sl_conn *c, const char **ret_reason)
 	return 0;
 }
 
+static void take_trace(struct sl_conn *c)
+{
+	const struct sl_listener_config *l = c->listener->config;
+
+	if (l->trace == SL_TRACE_OFF)
+		return;
+	sl_trace_read(&c->worker->head, &c->x->trace);
+	if (l->trace == SL_TRACE_MAKE && !c->x->trace.there)
+		sl_trace_make(l->trace_sample, &c->x->trace);
+}
+
 static bool write_upstream_head(struct sl_conn *c)
 {
 	const struct sl_listener_config *l = c->listener->config;
@@ -184,6 +195,7 @@ static bool write_upstream_head(struct sl_conn *c)
 		.forwarded = l->forwarded,
 		.forwarded_trust = l->forwarded_trust,
 		.client = c->source,
+		.trace = l->trace ? &c->x->trace : NULL,
 	};
 
 	char request_id[SL_REQUEST_ID_LEN];
@@ -421,6 +433,7 @@ static bool accept_head(struct sl_conn *c)
 
 	if (!e && c->listener->routes)
 		sl_reverse_address(c);
+	take_trace(c);
 	if (keep_text(x, h) < 0) {
 		c->closing = true;
 		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "memory");

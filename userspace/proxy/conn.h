@@ -144,6 +144,7 @@ struct sl_exchange {
 	char *text;
 	struct sl_slice method, target, host, user_agent, referer;
 	uint16_t port;
+	struct sl_trace trace;
 };
 
 static inline const struct sl_generation *sl_conn_generation(const struct sl_conn *c)

@@ -15,6 +15,7 @@
 #include "http/target.h"
 #include "proxy/config/config.h"
 #include "proxy/edits.h"
+#include "proxy/trace.h"
 
 /* A request as the proxy understands it. Slices point into the head's bytes. */
 struct sl_request {
@@ -48,6 +49,7 @@ struct sl_forwarding {
 	size_t path_cut;      /* bytes of the path that path_prefix replaces */
 	struct sl_slice path_prefix;
 	const struct sl_field_edits *edits; /* may be NULL */
+	const struct sl_trace *trace;	    /* NULL: its fields are like any others */
 	struct sl_slice request_id;	    /* for requests without; len 0: none */
 };
 

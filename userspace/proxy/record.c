@@ -69,6 +69,9 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.user_agent = x->user_agent,
 		.group = sl_slice_str(x->route ? x->route->upstream.name : NULL),
 		.server = sl_slice_str(x->server),
+		.trace_id = sl_trace_id(&x->trace),
+		.span_id = sl_trace_parent(&x->trace),
+		.sampled = x->trace.sampled,
 	};
 
 	if (w->access_log && !sl_access_log_push(w->access_log, w->index, &r))

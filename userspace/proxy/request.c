@@ -125,11 +125,26 @@ static bool write_field(const struct sl_field *f, struct sl_buf *out)
 	       sl_buf_append_slice(out, f->value) && sl_buf_append_str(out, "\r\n");
 }
 
+/* The forwarder writes traceparent itself; a tracestate without one that is valid means nothing. */
+static bool is_trace_over(const struct sl_trace *t, struct sl_slice name)
+{
+	return t && (sl_slice_eq_nocase(name, SL_SLICE("traceparent")) ||
+		     (!t->came && sl_slice_eq_nocase(name, SL_SLICE("tracestate"))));
+}
+
+static bool write_trace(const struct sl_trace *t, struct sl_buf *out)
+{
+	return !t || !t->there ||
+	       (sl_buf_append_str(out, "traceparent: ") &&
+		sl_buf_append_slice(out, sl_slice(t->text, sizeof(t->text))) &&
+		sl_buf_append_str(out, "\r\n"));
+}
+
 /* Fields that the forwarder writes itself, or that end here. */
 static bool forwards(const struct sl_head *h, const struct sl_field *f, const struct sl_request *r,
 		     const struct sl_forwarding *w)
 {
-	if (sl_edits_drop(w->edits, f->name))
+	if (sl_edits_drop(w->edits, f->name) || is_trace_over(w->trace, f->name))
 		return false;
 	switch (f->id) {
 	case SL_FIELD_HOST:
@@ -220,6 +235,7 @@ bool sl_request_write(const struct sl_head *h, const struct sl_request *r,
 			ok = write_field(&h->field[i], out);
 	ok = ok && write_framing(&r->framing, out) && write_connection(r, out) &&
 	     write_forwarded(h, f, out);
+	ok = ok && write_trace(f->trace, out);
 	if (ok && f->request_id.len)
 		ok = sl_buf_append_str(out, "X-Request-ID: ") &&
 		     sl_buf_append_slice(out, f->request_id) && sl_buf_append_str(out, "\r\n");

@@ -76,7 +76,7 @@ struct sl_access_log_config {
 	enum sl_access_log_format format;
 	double sample; /* 0..1, 1.0 */
 	/* Logged whatever sample says: */
-	bool always_errors;
+	bool always_errors, always_sampled;
 	uint32_t always_slower_ms; /* what took longer; 0: no such rule */
 };
 
@@ -146,6 +146,13 @@ struct sl_route_config {
 	unsigned line, column;
 };
 
+/* W3C trace context. */
+enum sl_trace_mode {
+	SL_TRACE_OFF,  /* fields like any others */
+	SL_TRACE_PASS, /* read; what is malformed ends here */
+	SL_TRACE_MAKE, /* the same, and requests without get one */
+};
+
 enum sl_forwarded {
 	SL_FORWARDED_NONE,
 	SL_FORWARDED_RFC7239, /* Forwarded: for=... */
@@ -165,6 +172,8 @@ struct sl_listener_config {
 	struct sl_rate requests_per_source; /* per_second 0: no limit */
 	enum sl_splice_choice splice;	    /* the global choice unless given */
 	bool request_id;		    /* requests without X-Request-ID get one; false */
+	enum sl_trace_mode trace;	    /* off */
+	double trace_sample;		    /* of traces that are made, 1.0 */
 	struct sl_cidr *proxy_from;	    /* who sends a PROXY header first */
 	size_t n_proxy_from;
 	struct sl_route_config *routes; /* of all modes but SL_MODE_FORWARD: at least one */

@@ -157,6 +157,7 @@ static const struct sl_yaml_choice access_log_formats[] = {
 };
 static const struct sl_yaml_key always_keys[] = {
 	{READ_CONFIG("errors", sl_yaml_read_bool, access_log.always_errors)},
+	{READ_CONFIG("sampled", sl_yaml_read_bool, access_log.always_sampled)},
 	{READ_CONFIG("slower", sl_yaml_read_duration, access_log.always_slower_ms), .min = 1,
 	 .max = DAY_MS},
 };
@@ -226,6 +227,12 @@ static const struct sl_yaml_choice forwarded_choices[] = {
 	{"both", SL_FORWARDED_BOTH},
 	{NULL},
 };
+static const struct sl_yaml_choice trace_choices[] = {
+	{"off", SL_TRACE_OFF},
+	{"pass", SL_TRACE_PASS},
+	{"make", SL_TRACE_MAKE},
+	{NULL},
+};
 static const struct sl_yaml_key auth_keys[] = {
 	{READ_LISTENER("basic", sl_yaml_read_path, auth_basic), .max = 4095, .required = true},
 };
@@ -250,6 +257,8 @@ static const struct sl_yaml_key listener_keys[] = {
 	{READ_LISTENER("proxy_from", sl_yaml_read_list, proxy_from), .list = &sl_config_proxy_from},
 	{READ_LISTENER("splice", sl_yaml_read_choice, splice), .choices = splice_choices},
 	{READ_LISTENER("request_id", sl_yaml_read_bool, request_id)},
+	{READ_LISTENER("trace", sl_yaml_read_choice, trace), .choices = trace_choices},
+	{READ_LISTENER("trace_sample", sl_yaml_read_fraction, trace_sample)},
 	{.name = "routes", .read = sl_config_read_routes},
 	{.name = "upstream", .read = sl_config_read_only_route},
 };
@@ -268,7 +277,7 @@ static int check_listener(struct sl_yaml *y, const yaml_node_t *n, void *object)
 				    l->mode == SL_MODE_TCP ? "" : "routes or ");
 	if (l->mode != SL_MODE_FORWARD && (l->acl || l->auth_basic))
 		return sl_yaml_fail(y, n, "acl and auth are for mode forward");
-	if ((l->mode == SL_MODE_TCP || l->mode == SL_MODE_SNI) && l->forwarded)
+	if ((l->mode == SL_MODE_TCP || l->mode == SL_MODE_SNI) && (l->forwarded || l->trace))
 		return sl_yaml_fail(y, n, "mode %s knows no fields to add to", mode);
 	return sl_config_check_conditions(y, l);
 }
@@ -281,6 +290,7 @@ static void init_listener(const yaml_node_t *n, void *element)
 	struct sl_listener_config *l = element;
 
 	l->splice = INHERITED;
+	l->trace_sample = 1;
 	l->line = (unsigned)n->start_mark.line + 1;
 	l->column = (unsigned)n->start_mark.column + 1;
 }

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "base/util.h"
+#include "proxy/observe/access_format.h"
 
 const char sl_access_header[SL_ACCESS_HEADER_LEN] = {
 	'S', 'L', 'U', 'I', 'C', 'E', 'L', 'G', SL_ACCESS_BINARY_VERSION};
@@ -22,6 +23,7 @@ enum flags {
 	FLAG_REUSED = 2,
 	FLAG_FAILED = 4,
 	FLAG_MINOR = 8, /* HTTP/1.1, else 1.0 */
+	FLAG_SAMPLED = 16,
 };
 
 /* Fields keep their numbers for good. */
@@ -30,42 +32,20 @@ enum {
 	FIELD_FLAGS = 9,
 	FIELD_CLIENT = 10,
 	FIELD_UPSTREAM = 11,
-	FIELD_TARGET = 18,
 };
 
 static const struct {
 	unsigned field;
 	size_t offset;
-} numbers[] =
-	{
-		{1, offsetof(struct sl_access_record, start_us)},
-		{2, offsetof(struct sl_access_record, duration_us)},
-		{3, offsetof(struct sl_access_record, queue_us)},
-		{4, offsetof(struct sl_access_record, connect_us)},
-		{5, offsetof(struct sl_access_record, first_byte_us)},
-		{6, offsetof(struct sl_access_record, bytes_in)},
-		{7, offsetof(struct sl_access_record, bytes_out)},
-},
-  strings[] = {
-	  {16, offsetof(struct sl_access_record, listener)},
-	  {17, offsetof(struct sl_access_record, method)},
-	  {FIELD_TARGET, offsetof(struct sl_access_record, target)},
-	  {19, offsetof(struct sl_access_record, host)},
-	  {20, offsetof(struct sl_access_record, user)},
-	  {21, offsetof(struct sl_access_record, engine)},
-	  {22, offsetof(struct sl_access_record, reason)},
-	  {23, offsetof(struct sl_access_record, referer)},
-	  {24, offsetof(struct sl_access_record, user_agent)},
-	  {25, offsetof(struct sl_access_record, group)},
-	  {26, offsetof(struct sl_access_record, server)},
+} numbers[] = {
+	{1, offsetof(struct sl_access_record, start_us)},
+	{2, offsetof(struct sl_access_record, duration_us)},
+	{3, offsetof(struct sl_access_record, queue_us)},
+	{4, offsetof(struct sl_access_record, connect_us)},
+	{5, offsetof(struct sl_access_record, first_byte_us)},
+	{6, offsetof(struct sl_access_record, bytes_in)},
+	{7, offsetof(struct sl_access_record, bytes_out)},
 };
-
-_Static_assert(SL_ACCESS_TARGET_MAX + (SL_ARRAY_SIZE(strings) - 1) * SL_ACCESS_STRING_MAX +
-			       (SL_ARRAY_SIZE(strings) + SL_ARRAY_SIZE(numbers) + 4) * 2 *
-				       VARINT_MAX +
-			       SL_ARRAY_SIZE(strings) * SL_ACCESS_MARK_LEN + 36 <=
-		       SL_ACCESS_FIELDS_MAX,
-	       "a record's fields must fit");
 
 /* --- writing --- */
 
@@ -121,7 +101,8 @@ size_t sl_access_encode(const struct sl_access_record *r,
 {
 	char *fields = out + SL_ACCESS_FRAME_LEN, *p = fields;
 	uint64_t flags = (r->http ? FLAG_HTTP : 0) | (r->reused ? FLAG_REUSED : 0) |
-			 (r->failed ? FLAG_FAILED : 0) | (r->minor ? FLAG_MINOR : 0);
+			 (r->failed ? FLAG_FAILED : 0) | (r->minor ? FLAG_MINOR : 0) |
+			 (r->sampled ? FLAG_SAMPLED : 0);
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(numbers); i++)
 		p = put_number(p, numbers[i].field,
@@ -130,11 +111,12 @@ size_t sl_access_encode(const struct sl_access_record *r,
 	p = put_number(p, FIELD_FLAGS, flags);
 	p = put_addr(p, FIELD_CLIENT, &r->client);
 	p = put_addr(p, FIELD_UPSTREAM, &r->upstream);
-	for (size_t i = 0; i < SL_ARRAY_SIZE(strings); i++) {
+	for (size_t i = 0; i < SL_ACCESS_STRINGS; i++) {
+		const struct sl_access_string *string = &sl_access_strings[i];
 		const struct sl_slice *s =
-			(const struct sl_slice *)((const char *)r + strings[i].offset);
+			(const struct sl_slice *)((const char *)r + string->offset);
 
-		p = put_bytes(p, strings[i].field, s->p, s->len);
+		p = put_bytes(p, string->field, s->p, s->len);
 	}
 	sl_access_seal(out, fields, (size_t)(p - fields));
 	return (size_t)(p - out);
@@ -170,6 +152,7 @@ static void take_number(struct sl_access_record *r, uint64_t field, uint64_t n)
 		r->reused = !!(n & FLAG_REUSED);
 		r->failed = n & FLAG_FAILED;
 		r->minor = !!(n & FLAG_MINOR);
+		r->sampled = n & FLAG_SAMPLED;
 	}
 	for (size_t i = 0; i < SL_ARRAY_SIZE(numbers); i++)
 		if (numbers[i].field == field)
@@ -201,14 +184,14 @@ static bool take_bytes(struct sl_access_record *r, uint64_t field, struct sl_sli
 		return take_addr(bytes, &r->client);
 	if (field == FIELD_UPSTREAM)
 		return take_addr(bytes, &r->upstream);
-	for (size_t i = 0; i < SL_ARRAY_SIZE(strings); i++) {
-		if (strings[i].field != field)
+	for (size_t i = 0; i < SL_ACCESS_STRINGS; i++) {
+		const struct sl_access_string *string = &sl_access_strings[i];
+
+		if (string->field != field)
 			continue;
-		if (bytes.len >
-		    (field == FIELD_TARGET ? SL_ACCESS_TARGET_MAX : SL_ACCESS_STRING_MAX) +
-			    SL_ACCESS_MARK_LEN)
+		if (bytes.len > string->max + SL_ACCESS_MARK_LEN)
 			return false;
-		*(struct sl_slice *)((char *)r + strings[i].offset) = bytes;
+		*(struct sl_slice *)((char *)r + string->offset) = bytes;
 	}
 	return true;
 }

@@ -17,35 +17,34 @@ _Static_assert(sizeof(CUT_MARK) - 1 == SL_ACCESS_MARK_LEN, "as the header says")
 
 /* --- packing --- */
 
-static const struct {
-	size_t offset, max;
-	bool uri;
-} strings[] = {
-	{offsetof(struct sl_access_record, listener), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, method), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, target), SL_ACCESS_TARGET_MAX, true},
-	{offsetof(struct sl_access_record, host), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, user), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, engine), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, reason), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, referer), SL_ACCESS_STRING_MAX, true},
-	{offsetof(struct sl_access_record, user_agent), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, group), SL_ACCESS_STRING_MAX, false},
-	{offsetof(struct sl_access_record, server), SL_ACCESS_STRING_MAX, false},
+const struct sl_access_string sl_access_strings[SL_ACCESS_STRINGS] = {
+	{16, offsetof(struct sl_access_record, listener), SL_ACCESS_STRING_MAX, false},
+	{17, offsetof(struct sl_access_record, method), SL_ACCESS_STRING_MAX, false},
+	{18, offsetof(struct sl_access_record, target), SL_ACCESS_TARGET_MAX, true},
+	{19, offsetof(struct sl_access_record, host), SL_ACCESS_STRING_MAX, false},
+	{20, offsetof(struct sl_access_record, user), SL_ACCESS_STRING_MAX, false},
+	{21, offsetof(struct sl_access_record, engine), SL_ACCESS_STRING_MAX, false},
+	{22, offsetof(struct sl_access_record, reason), SL_ACCESS_STRING_MAX, false},
+	{23, offsetof(struct sl_access_record, referer), SL_ACCESS_STRING_MAX, true},
+	{24, offsetof(struct sl_access_record, user_agent), SL_ACCESS_STRING_MAX, false},
+	{25, offsetof(struct sl_access_record, group), SL_ACCESS_STRING_MAX, false},
+	{26, offsetof(struct sl_access_record, server), SL_ACCESS_STRING_MAX, false},
+	{27, offsetof(struct sl_access_record, trace_id), 32, false},
+	{28, offsetof(struct sl_access_record, span_id), 16, false},
 };
 
-_Static_assert(sizeof(struct sl_access_record) + SL_ACCESS_TARGET_MAX + 10 * SL_ACCESS_STRING_MAX +
-			       11 * sizeof(CUT_MARK) <=
-		       SL_ACCESS_PACKED_MAX,
+#define STRINGS_MAX                                                   \
+	(SL_ACCESS_TARGET_MAX + 10 * SL_ACCESS_STRING_MAX + 32 + 16 + \
+	 SL_ACCESS_STRINGS * SL_ACCESS_MARK_LEN)
+_Static_assert(sizeof(struct sl_access_record) + STRINGS_MAX <= SL_ACCESS_PACKED_MAX,
 	       "a packed record must fit");
-_Static_assert(6 * (SL_ACCESS_TARGET_MAX + 10 * SL_ACCESS_STRING_MAX + 11 * sizeof(CUT_MARK)) +
-			       1024 <=
-		       SL_ACCESS_LINE_MAX,
-	       "a line must fit, each byte escaped");
+_Static_assert(6 * STRINGS_MAX + 1024 <= SL_ACCESS_LINE_MAX, "a line must fit, each byte escaped");
+_Static_assert(STRINGS_MAX + SL_ACCESS_STRINGS * 4 + 256 <= SL_ACCESS_FIELDS_MAX,
+	       "binary fields must fit");
 
 static struct sl_slice *string_of(struct sl_access_record *r, size_t i)
 {
-	return (struct sl_slice *)((char *)r + strings[i].offset);
+	return (struct sl_slice *)((char *)r + sl_access_strings[i].offset);
 }
 
 static size_t authority_end(struct sl_slice s, size_t from)
@@ -101,9 +100,10 @@ size_t sl_access_pack(const struct sl_access_record *r, char buf[SL_ACCESS_PACKE
 	struct sl_access_record fixed = *r;
 	size_t len = sizeof(fixed);
 
-	for (size_t i = 0; i < SL_ARRAY_SIZE(strings); i++) {
+	for (size_t i = 0; i < SL_ACCESS_STRINGS; i++) {
 		struct sl_slice *s = string_of(&fixed, i);
-		size_t n = append_string(buf + len, *s, strings[i].max, strings[i].uri);
+		size_t n = append_string(buf + len, *s, sl_access_strings[i].max,
+					 sl_access_strings[i].uri);
 
 		*s = sl_slice(NULL, n);
 		len += n;
@@ -117,7 +117,7 @@ void sl_access_unpack(const char *buf, struct sl_access_record *ret)
 	const char *p = buf + sizeof(*ret);
 
 	memcpy(ret, buf, sizeof(*ret));
-	for (size_t i = 0; i < SL_ARRAY_SIZE(strings); i++) {
+	for (size_t i = 0; i < SL_ACCESS_STRINGS; i++) {
 		struct sl_slice *s = string_of(ret, i);
 
 		s->p = p;
@@ -241,6 +241,8 @@ static void format_json(struct line *l, const struct sl_access_record *r)
 	put_fmt(l, ",\"reused\":%s", r->reused ? "true" : "false");
 	json_string(l, "engine", r->engine);
 	json_string(l, "reason", r->reason);
+	json_string(l, "trace_id", r->trace_id);
+	json_string(l, "span_id", r->span_id);
 	json_string(l, "referer", r->referer);
 	json_string(l, "user_agent", r->user_agent);
 	put_str(l, "}");
@@ -295,6 +297,8 @@ static void clf_extra(struct line *l, const struct sl_access_record *r)
 	clf_quoted(l, r->server);
 	put_fmt(l, " %llu", (unsigned long long)r->queue_us);
 	clf_quoted(l, r->host);
+	clf_quoted(l, r->trace_id);
+	clf_quoted(l, r->span_id);
 }
 
 static void format_clf(struct line *l, const struct sl_access_record *r)

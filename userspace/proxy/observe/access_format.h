@@ -13,6 +13,16 @@
 #define SL_ACCESS_PACKED_MAX 4096
 #define SL_ACCESS_LINE_MAX   24576
 
+/* The strings of a record, in the order in which they are packed. Their numbers in the binary format are
+ * for good. */
+#define SL_ACCESS_STRINGS 13
+struct sl_access_string {
+	unsigned field;
+	size_t offset, max;
+	bool uri;
+};
+extern const struct sl_access_string sl_access_strings[SL_ACCESS_STRINGS];
+
 /* Copies the record with its strings, cut to their limits and without userinfo, into buf. Returns the
  * length. */
 size_t sl_access_pack(const struct sl_access_record *r, char buf[SL_ACCESS_PACKED_MAX]);

@@ -86,7 +86,7 @@ static bool always(const struct sl_access_log *l, const struct sl_access_record 
 {
 	const struct sl_access_log_config *c = &l->config;
 
-	return (c->always_errors && r->failed) ||
+	return (c->always_errors && r->failed) || (c->always_sampled && r->sampled) ||
 	       (c->always_slower_ms && r->duration_us > c->always_slower_ms * 1000ull);
 }
 

@@ -35,6 +35,7 @@ struct sl_access_record {
 	struct sl_addr upstream;  /* AF_UNSPEC if none was connected */
 	uint16_t status;	  /* sent to the client; 0 if nothing was */
 	bool failed;		  /* 5xx, or an end that was not clean: see `always` */
+	bool sampled;		  /* by its trace's flag */
 	bool http;		  /* else bytes that passed: no protocol is shown */
 	uint8_t minor;		  /* HTTP/1.minor */
 	uint8_t reused;		  /* upstream connection came from the pool */
@@ -47,6 +48,7 @@ struct sl_access_record {
 	struct sl_slice reason; /* why it ended: "done", "client-reset", "connect-refused", ... */
 	struct sl_slice referer, user_agent; /* for CLF combined */
 	struct sl_slice group, server;	     /* upstream and server by name; or empty */
+	struct sl_slice trace_id, span_id;   /* hex digits; or empty */
 };
 
 /* Opens the file (0640, append) and starts the thread. workers: number of producers. -errno. *c is
