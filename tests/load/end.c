@@ -106,6 +106,24 @@ const char *end_read(struct end *e, uint64_t from, uint64_t now_us)
 	return bad;
 }
 
+/* struct tcp_info as far as it is needed; glibc's is shorter. */
+struct windows {
+	uint32_t before[57];
+	uint32_t tcpi_snd_wnd, tcpi_rcv_wnd;
+};
+
+bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_promised)
+{
+	struct windows w;
+	socklen_t len = sizeof(w);
+
+	if (getsockopt(e->fd, IPPROTO_TCP, TCP_INFO, &w, &len) < 0 || len < sizeof(w))
+		return false;
+	*ret_own = w.tcpi_rcv_wnd;
+	*ret_promised = w.tcpi_snd_wnd;
+	return true;
+}
+
 void end_finish(struct end *e)
 {
 	if (!e->fin_sent && e->fd >= 0)

@@ -3,8 +3,8 @@
  * given share of its TCP packets, and notes every RST by the endpoint's port. A delayed packet is sent
  * to a tap device; user space puts it back later, so that others overtake it.
  *
- * The share is drawn by a seeded generator. RSTs are never touched: a lost one leaves an end waiting
- * for ever, which is TCP, and no finding. */
+ * The share is drawn by a seeded generator. RSTs have a share of their own: a lost one leaves an end
+ * waiting until it speaks, which is TCP, and no finding. */
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -70,19 +70,30 @@ static __always_inline void note_reset(__be16 endpoint, int out)
 	__sync_fetch_and_add(out ? &count.resets_out : &count.resets_in, 1);
 }
 
-/* True for a TCP packet that faults may happen to. */
-static __always_inline int is_fair_game(struct __sk_buff *ctx, int out)
+enum fate {
+	FATE_NONE,
+	FATE_DRAWN, /* a TCP packet that faults may happen to */
+	FATE_LOST,
+};
+
+static __always_inline enum fate look(struct __sk_buff *ctx, int out)
 {
 	__u32 at = find_tcp(ctx);
 	struct tcphdr tcp;
 
 	if (!at || ctx->mark == FAULT_MARK || bpf_skb_load_bytes(ctx, at, &tcp, sizeof(tcp)))
-		return 0;
-	if (tcp.rst && (out || loopback))
+		return FATE_NONE;
+	if (!tcp.rst)
+		return FATE_DRAWN;
+	if (out || loopback)
 		note_reset(tcp.source, 1);
-	if (tcp.rst && (!out || loopback))
+	if (draw() < share.resets) {
+		__sync_fetch_and_add(&count.lost_resets, 1);
+		return FATE_LOST;
+	}
+	if (!out || loopback)
 		note_reset(tcp.dest, 0);
-	return !tcp.rst;
+	return FATE_NONE;
 }
 
 static __always_inline void duplicate(struct __sk_buff *ctx, __u64 flags)
@@ -99,8 +110,10 @@ static __always_inline void duplicate(struct __sk_buff *ctx, __u64 flags)
 SEC("tc")
 int fault_out(struct __sk_buff *ctx)
 {
-	if (!is_fair_game(ctx, 1))
-		return TC_ACT_OK;
+	enum fate fate = look(ctx, 1);
+
+	if (fate != FATE_DRAWN)
+		return fate == FATE_LOST ? TC_ACT_STOLEN : TC_ACT_OK;
 	if (draw() < share.lose) {
 		__sync_fetch_and_add(&count.lost, 1);
 		return TC_ACT_STOLEN;
@@ -118,8 +131,10 @@ int fault_out(struct __sk_buff *ctx)
 SEC("tc")
 int fault_in(struct __sk_buff *ctx)
 {
-	if (!is_fair_game(ctx, 0))
-		return TC_ACT_OK;
+	enum fate fate = look(ctx, 0);
+
+	if (fate != FATE_DRAWN)
+		return fate == FATE_LOST ? TC_ACT_SHOT : TC_ACT_OK;
 	if (draw() < share.lose) {
 		__sync_fetch_and_add(&count.lost, 1);
 		return TC_ACT_SHOT;

@@ -207,6 +207,7 @@ static int set_up(struct fault *f, const char *device, struct fault_share share,
 	f->bpf->rodata->share.lose = share.lose;
 	f->bpf->rodata->share.duplicate = share.duplicate;
 	f->bpf->rodata->share.delay = share.delay;
+	f->bpf->rodata->share.resets = share.resets;
 	f->bpf->rodata->share.tap = share.tap;
 	f->bpf->rodata->seed = seed;
 	f->bpf->rodata->loopback = !strcmp(device, "lo");

@@ -13,11 +13,12 @@ struct fault_share {
 	__u32 lose;
 	__u32 duplicate;
 	__u32 delay;
-	__u32 tap; /* ifindex of the device that takes the delayed ones; 0: none is delayed */
+	__u32 resets; /* of the RSTs, which are lost; nothing else happens to them */
+	__u32 tap;    /* ifindex of the device that takes the delayed ones; 0: none is delayed */
 };
 
 struct fault_count {
-	__u64 lost, duplicated, delayed;
+	__u64 lost, lost_resets, duplicated, delayed;
 	__u64 resets_out, resets_in;
 };
 

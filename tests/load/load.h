@@ -107,6 +107,9 @@ void stream_fill(uint64_t stream, uint64_t at, uint8_t *buf, size_t n);
 /* NULL, or how it went wrong: bytes differ, or errno's text. */
 const char *end_write(struct end *e);
 const char *end_read(struct end *e, uint64_t from, uint64_t now_us);
+/* Bytes that it has said it takes, and that it was promised; false if the kernel doesn't tell (before
+ * Linux 6.2). */
+bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_promised);
 void end_finish(struct end *e);
 void end_reset(struct end *e);
 void end_close(struct end *e);
@@ -147,11 +150,14 @@ struct tunnel {
 	uint64_t wake_us; /* 0: none. Next piece of the head, end of a pause */
 	uint64_t look_us; /* next slow read */
 	uint64_t late_us; /* too long without a step */
+	uint64_t ask_us;  /* an RST is overdue: the end that waits for it asks */
+	uint32_t asked;	  /* how often */
 	uint64_t progress;
 	uint64_t began_us;
 	char head[256];
 	uint32_t head_len, head_sent;
 	bool answered, had_quiet;
+	bool had_room;	     /* in a quiet moment, as the packet engine asks for it */
 	const char *failure; /* static; NULL: all is well */
 };
 

@@ -130,9 +130,9 @@ static bool take_text(struct run *r, int option)
 	case OPTION_DEVICE: /* the client's, then the server's if it is another */
 		o->device[o->device[0] != NULL] = optarg;
 		return true;
-	case OPTION_FAULT: /* lose,duplicate,delay of 65536 */
-		return sscanf(optarg, "%u,%u,%u", &o->share.lose, &o->share.duplicate,
-			      &o->share.delay) == 3;
+	case OPTION_FAULT: /* lose,duplicate,delay,resets of 65536 */
+		return sscanf(optarg, "%u,%u,%u,%u", &o->share.lose, &o->share.duplicate,
+			      &o->share.delay, &o->share.resets) == 4;
 	case OPTION_NO_RESETS:
 		r->env.mix.resets = false;
 		return true;
@@ -239,13 +239,14 @@ static void report(struct run *r, struct tunnel *t)
 	if (!t->failure && resets && !plan_resets(p) && !r->options.share.lose)
 		t->failure = "RST on the wire";
 	printf("%s{\"number\": %u, \"ending\": \"%s\", \"head\": %d, \"ports\": [%u, %u], "
-	       "\"quiet\": %s, \"small\": %s, \"rounds\": %u, \"retransmitted\": [%u, %u], "
-	       "\"resets\": %u, "
+	       "\"quiet\": %s, \"room\": %s, \"small\": %s, \"rounds\": %u, \"retransmitted\": "
+	       "[%u, %u], "
+	       "\"resets\": %u, \"asked\": %u, "
 	       "\"ms\": %u",
 	       r->over ? ",\n" : "", t->number, ending_name(p->ending), p->head, t->port[CLIENT],
-	       t->port[SERVER], t->had_quiet ? "true" : "false",
+	       t->port[SERVER], t->had_quiet ? "true" : "false", t->had_room ? "true" : "false",
 	       p->receive_buffer[0] || p->receive_buffer[1] ? "true" : "false", p->rounds,
-	       t->end[CLIENT].retransmitted, t->end[SERVER].retransmitted, resets,
+	       t->end[CLIENT].retransmitted, t->end[SERVER].retransmitted, resets, t->asked,
 	       (unsigned)((now_us() - t->began_us) / 1000));
 	if (t->failure)
 		printf(", \"failure\": \"%s\", \"where\": \"%s, round %u of %u, client sent "
@@ -346,16 +347,17 @@ static void run(struct run *r)
 		struct fault_count c = fault_count(r->fault[i]);
 
 		sum.lost += c.lost;
+		sum.lost_resets += c.lost_resets;
 		sum.duplicated += c.duplicated;
 		sum.delayed += c.delayed;
 		sum.resets_in += c.resets_in;
 		sum.resets_out += c.resets_out;
 	}
 	printf("],\n\"tunnels\": %u, \"failed\": %u, \"bytes\": %" PRIu64 ", \"ms\": %" PRIu64
-	       ", \"lost\": %llu, \"duplicated\": %llu, \"delayed\": %llu, "
+	       ", \"lost\": %llu, \"lost_resets\": %llu, \"duplicated\": %llu, \"delayed\": %llu, "
 	       "\"resets\": {\"in\": %llu, \"out\": %llu}}\n",
-	       r->over, r->failed, r->bytes, (now_us() - start) / 1000, sum.lost, sum.duplicated,
-	       sum.delayed, sum.resets_in, sum.resets_out);
+	       r->over, r->failed, r->bytes, (now_us() - start) / 1000, sum.lost, sum.lost_resets,
+	       sum.duplicated, sum.delayed, sum.resets_in, sum.resets_out);
 }
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@
 
 #define PIECE_WAIT_US 1500 /* between the pieces of a split head */
 #define SLOW_WAKE_US  3000
+#define ASKS	      6 /* within the patience with a step */
 
 const char *state_name(enum state s)
 {
@@ -353,12 +354,25 @@ static void begin_ending(struct tunnel *t)
 	}
 }
 
+/* Whether no end was promised more than twice what the other has room for: such pairs stay copied. */
+static bool has_room(const struct tunnel *t)
+{
+	uint32_t own[2], promised[2];
+
+	for (int side = 0; side < 2; side++)
+		if (!end_windows(&t->end[side], &own[side], &promised[side]))
+			return true;
+	return own[CLIENT] >= promised[SERVER] / 2 && own[SERVER] >= promised[CLIENT] / 2;
+}
+
 static void step_pause(struct tunnel *t, uint64_t now_us)
 {
 	if (now_us < t->wake_us)
 		return;
-	if (t->plan.round[t->round].pause_ms >= QUIET_MS)
+	if (t->plan.round[t->round].pause_ms >= QUIET_MS) {
 		t->had_quiet = true;
+		t->had_room |= has_room(t);
+	}
 	if (is_last(t)) {
 		begin_ending(t);
 		return;
@@ -389,11 +403,29 @@ static bool is_done(const struct end *e)
 	return e->fd < 0 || e->fin_received;
 }
 
-static void step_ending(struct tunnel *t)
+/* Nobody sends a lost RST again, and one that overtook the last bytes may not count. Whoever waits for
+ * it learns of it by its next byte, which no socket takes. */
+static void await_reset(struct tunnel *t, uint64_t now_us)
+{
+	struct end *e = &t->end[t->end[CLIENT].fd < 0];
+
+	if (e->reset) {
+		t->state = STATE_OVER;
+		return;
+	}
+	if (t->ask_us && now_us < t->ask_us)
+		return;
+	if (t->ask_us) {
+		send(e->fd, "", 1, MSG_NOSIGNAL);
+		t->asked++;
+	}
+	t->ask_us = now_us + t->env->patience_ms * 1000ull / ASKS;
+}
+
+static void step_ending(struct tunnel *t, uint64_t now_us)
 {
 	if (plan_resets(&t->plan)) {
-		if (t->end[t->end[CLIENT].fd < 0].reset)
-			t->state = STATE_OVER;
+		await_reset(t, now_us);
 		return;
 	}
 	answer_finish(t, CLIENT);
@@ -447,7 +479,7 @@ static void advance(struct tunnel *t, uint64_t now_us)
 		break;
 	case STATE_ENDING:
 	case STATE_TAIL:
-		step_ending(t);
+		step_ending(t, now_us);
 		break;
 	case STATE_OVER:
 		break;
@@ -457,8 +489,9 @@ static void advance(struct tunnel *t, uint64_t now_us)
 bool tunnel_is_due(const struct tunnel *t, uint64_t now_us)
 {
 	bool wake = t->wake_us && now_us >= t->wake_us, look = t->look_us && now_us >= t->look_us;
+	bool ask = t->ask_us && now_us >= t->ask_us;
 
-	return wake || look || now_us > t->late_us;
+	return wake || look || ask || now_us > t->late_us;
 }
 
 /* Changes with each step that allows something new. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reads the kernel's pressure stall information, or the load average on kernels without it, and the
- * statistics of the worker's loop. It keeps no history but its own last reading. */
+ * CPU time of the worker's thread: the time that its turns take would count the wait for a CPU twice. It
+ * keeps no history but its own last reading. */
 
 #include "splice/pressure.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -58,18 +60,24 @@ static uint32_t read_host(void)
 	return percent;
 }
 
+static uint64_t own_cpu_us(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 void sl_pressure_update(struct sl_pressure *p, const struct sl_loop *loop)
 {
-	uint64_t now = sl_loop_now_us(loop), elapsed = now - p->read_us;
-	struct sl_loop_stats stats;
+	uint64_t now = sl_loop_now_us(loop), elapsed = now - p->read_us, cpu_us;
 
 	if (p->read_us && elapsed < EVERY_US)
 		return;
-	sl_loop_stats(loop, &stats);
+	cpu_us = own_cpu_us();
 	p->host = read_host();
 	if (p->read_us)
-		p->worker = (uint32_t)sl_min((stats.busy_us - p->busy_us) * 100 / elapsed,
-					     (uint64_t)100);
-	p->busy_us = stats.busy_us;
+		p->worker = (uint32_t)sl_min((cpu_us - p->cpu_us) * 100 / elapsed, (uint64_t)100);
+	p->cpu_us = cpu_us;
 	p->read_us = now;
 }

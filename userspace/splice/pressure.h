@@ -13,11 +13,11 @@
 /* Shares of time, 0 to 100. Zeroed at first. */
 struct sl_pressure {
 	uint32_t host;	 /* in which a task waited for a CPU; 100 if the kernel doesn't tell */
-	uint32_t worker; /* in which the worker's loop was busy */
-	uint64_t read_us, busy_us;
+	uint32_t worker; /* in which the worker's thread ran */
+	uint64_t read_us, cpu_us;
 };
 
-/* Brings *p up to date, at most once a second; three system calls then. In the loop's thread. */
+/* Brings *p up to date, at most once a second; four system calls then. In the loop's thread. */
 void sl_pressure_update(struct sl_pressure *p, const struct sl_loop *loop);
 
 /* The text of /proc/pressure/cpu: the average over 10 seconds. False: not understood. */

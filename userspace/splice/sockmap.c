@@ -20,6 +20,9 @@
 #include "splice/sockmap.h"
 
 #define RETRY_MAX_MS 16
+#define LOOSEN_MS    2000
+#define BULK_BYTES   8192 /* a message, on average */
+
 static struct sl_sockmap_engine *to_sockmap(struct sl_engine *e)
 {
 	return sl_container_of(e, struct sl_sockmap_engine, base);
@@ -173,10 +176,18 @@ static void ring_event(struct sl_io *io, uint32_t events)
 
 /* --- joining --- */
 
+/* It comes back, or is over. */
+static void stay_fixed(struct sl_sockmap_member *m)
+{
+	if (SL_TAKE_PTR(m->left))
+		sl_loop_disarm(m->engine->base.options.loop, &m->loosen);
+}
+
 static void adopt(struct sl_sockmap_engine *e, struct sl_pair *p)
 {
 	struct sl_sockmap_member *m = p->member;
 
+	stay_fixed(m);
 	m->pair = p;
 	m->retry_ms = 0;
 	sl_task_init(&m->more, relay_more);
@@ -211,6 +222,29 @@ static int sockmap_join(struct sl_engine *engine, struct sl_pair *p, const char 
 
 /* --- parting --- */
 
+static void look_later(struct sl_sockmap_member *m)
+{
+	const struct sl_pair_count *from = m->left->from;
+
+	m->bytes_left = from[SL_CLIENT].bytes + from[SL_UPSTREAM].bytes;
+	m->messages_left = from[SL_CLIENT].messages + from[SL_UPSTREAM].messages;
+	sl_loop_arm(m->engine->base.options.loop, &m->loosen, LOOSEN_MS);
+}
+
+/* Bulk needs buffers that grow. A conversation doesn't, and could not come back with them. */
+static void loosen(struct sl_timer *t)
+{
+	struct sl_sockmap_member *m = sl_container_of(t, struct sl_sockmap_member, loosen);
+	uint64_t bytes = m->bytes_left, messages = m->messages_left;
+
+	look_later(m);
+	if (m->bytes_left - bytes <= (m->messages_left - messages) * BULK_BYTES)
+		return;
+	sl_loop_disarm(m->engine->base.options.loop, t);
+	for (int side = 0; side < 2; side++)
+		sl_sockmap_free_buffers(m->half[side].fd);
+}
+
 static int sockmap_part(struct sl_pair *p)
 {
 	struct sl_sockmap_member *m = p->carried;
@@ -225,6 +259,9 @@ static int sockmap_part(struct sl_pair *p)
 	sockmap_count(p);
 	m->engine->totals.parted++;
 	detach(m);
+	m->left = p;
+	sl_timer_init(&m->loosen, loosen);
+	look_later(m);
 	for (int side = 0; side < 2; side++) {
 		struct sl_stream *s = p->stream[side];
 
@@ -246,8 +283,12 @@ static void sockmap_abort(struct sl_pair *p)
 
 static void sockmap_forget(struct sl_engine *engine, struct sl_pair *p)
 {
-	if (p->member)
-		sl_sockmap_free_member(SL_TAKE_PTR(p->member));
+	struct sl_sockmap_member *m = SL_TAKE_PTR(p->member);
+
+	if (!m)
+		return;
+	stay_fixed(m);
+	sl_sockmap_free_member(m);
 }
 
 /* --- counting --- */

@@ -62,6 +62,8 @@ int sl_sockmap_waiting(int fd);
 int sl_sockmap_fix_buffers(int fd);
 /* The kernel may size them again. */
 void sl_sockmap_free_buffers(int fd);
+/* The send buffer alone. */
+void sl_sockmap_free_send_buffer(int fd);
 /* Runs the program for what arrived before it was inserted. */
 void sl_sockmap_kick(int fd);
 
@@ -112,6 +114,9 @@ struct sl_sockmap_member {
 	struct sl_task more;
 	struct sl_timer retry;
 	uint32_t retry_ms;
+	struct sl_pair *left; /* parted, with receive buffers that are still fixed */
+	struct sl_timer loosen;
+	uint64_t bytes_left, messages_left; /* that it had moved then, or at the last look */
 };
 
 /* --- sockmap_join.c --- */
@@ -121,7 +126,9 @@ uint32_t sl_sockmap_pairs_max(void);
 /* Puts the pair's sockets in the map, or lets the kernel redirect again. The pair has a member then; it
  * may have one on failure, too. As sl_engine_ops.join(). */
 int sl_sockmap_enter(struct sl_sockmap_engine *e, struct sl_pair *p, const char **ret_reason);
-/* The kernel passes everything from now on; 0, or -EAGAIN as long as it still has something. */
+/* The kernel passes everything from now on; 0, or -EAGAIN as long as it still has something. The receive
+ * buffers stay fixed: the kernel takes what was redirected for bytes that were read at once, and would
+ * enlarge them to megabytes. */
 int sl_sockmap_leave(struct sl_sockmap_member *m);
 /* Its sockets are closed. */
 void sl_sockmap_free_member(struct sl_sockmap_member *m);

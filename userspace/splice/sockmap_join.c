@@ -238,6 +238,6 @@ int sl_sockmap_leave(struct sl_sockmap_member *m)
 	if (stop_redirecting(m) || settle_both(m))
 		return -EAGAIN;
 	for (int side = 0; side < 2; side++)
-		sl_sockmap_free_buffers(m->half[side].fd);
+		sl_sockmap_free_send_buffer(m->half[side].fd);
 	return 0;
 }

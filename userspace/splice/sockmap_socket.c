@@ -106,6 +106,11 @@ void sl_sockmap_free_buffers(int fd)
 	set(fd, SO_BUF_LOCK, 0);
 }
 
+void sl_sockmap_free_send_buffer(int fd)
+{
+	set(fd, SO_BUF_LOCK, SOCK_RCVBUF_LOCK);
+}
+
 /* Another way to have the program run does not exist that leaves the socket's position alone: recv(2) on
  * a socket with unread bytes would set it back. */
 void sl_sockmap_kick(int fd)

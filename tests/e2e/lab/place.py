@@ -155,7 +155,7 @@ class Place:
             held[word] = wire.sock
             wire.sock.settimeout(30)
             wire.sock.sendall(word)
-            stop.wait(60)
+            stop.wait()
 
         origin = self.origin(handler)
         try:
