@@ -50,7 +50,7 @@ void sl_dpdk_stream_notify(struct sl_dpdk_stream *s, unsigned events)
 		sl_list_add_tail(&t->ready, &s->ready);
 }
 
-static void tell_accepted(struct sl_dpdk_stream *s)
+void sl_dpdk_stream_hand_over(struct sl_dpdk_stream *s)
 {
 	struct sl_acceptor *a = &s->acceptor->base;
 
@@ -86,7 +86,7 @@ void sl_dpdk_stream_dispatch(struct sl_dpdk_transport *t)
 			tell(s);
 			continue;
 		}
-		tell_accepted(s);
+		sl_dpdk_stream_hand_over(s);
 		if (s->events && sl_list_empty(&s->ready))
 			sl_list_add_tail(&batch, &s->ready);
 	}
@@ -255,6 +255,12 @@ static void open_window(struct sl_dpdk_stream *s, size_t n)
 {
 	if (!s->pcb || !n)
 		return;
+	/* A peer that has finished needs no window, and may be gone: it would answer with RST. What
+	 * was read counts all the same, or closing would take it for unread. */
+	if (s->got_fin) {
+		s->pcb->rcv_wnd = sl_min(s->pcb->rcv_wnd + (tcpwnd_size_t)n, TCP_WND_MAX(s->pcb));
+		return;
+	}
 	sl_pcbs_select(s->pcb);
 	for (; n; n -= sl_min(n, (size_t)UINT16_MAX))
 		tcp_recved(s->pcb, (u16_t)sl_min(n, (size_t)UINT16_MAX));

@@ -67,6 +67,8 @@ void sl_dpdk_stream_attach(struct sl_dpdk_stream *s, struct tcp_pcb *pcb);
 struct tcp_pcb *sl_dpdk_stream_detach(struct sl_dpdk_stream *s);
 /* Tells the owner soon. */
 void sl_dpdk_stream_notify(struct sl_dpdk_stream *s, unsigned events);
+/* An accepted stream gets its owner. */
+void sl_dpdk_stream_hand_over(struct sl_dpdk_stream *s);
 /* Tells what there is to be told. */
 void sl_dpdk_stream_dispatch(struct sl_dpdk_transport *t);
 /* For sl_pcbs_on_free(). */

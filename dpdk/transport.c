@@ -218,8 +218,12 @@ static void dpdk_unlisten(struct sl_acceptor *acceptor)
 	sl_list_for_each_safe (pos, tmp, &a->transport->ready) {
 		struct sl_dpdk_stream *s = sl_list_entry(pos, struct sl_dpdk_stream, ready);
 
-		if (s->acceptor == a)
-			sl_dpdk_ops.close(&s->base, SL_CLOSE_RESET);
+		if (s->acceptor != a)
+			continue;
+		if (acceptor->leave_queue)
+			sl_dpdk_ops.close(&s->base, SL_CLOSE_RESET); /* nobody else has it */
+		else
+			sl_dpdk_stream_hand_over(s);
 	}
 	free(a);
 }
@@ -379,8 +383,6 @@ static int dpdk_endpoint(struct sl_stream *stream, struct sl_endpoint *ret)
 	const struct sl_dpdk_stream *s = sl_dpdk_stream(stream);
 	const struct tcp_pcb *p = s->pcb;
 
-	if (s->broken)
-		return -s->broken;
 	if (s->connecting || !p)
 		return -ENOTCONN;
 	*ret = (struct sl_endpoint){

@@ -42,6 +42,8 @@ SANITIZER_REPORT = re.compile(r"(Address|Leak|Thread)Sanitizer|runtime error:")
 # What they prove depends on how busy the host is, or they keep it busy: not beside others.
 ALONE = {"stress", "policy"}
 QUICK = {"requests", "answers", "access", "seeing"}
+# Run a second time over ports that DPDK owns.
+OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries"}
 
 
 class Runner:
@@ -178,30 +180,37 @@ def find_sluice(tree):
     return str(found[0]) if found else ""
 
 
+def suites_to_run(quick):
+    """Name, path and transport of each, the longest first."""
+    for path in sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size):
+        name = path.stem.removeprefix("test_")
+        if quick and name not in QUICK:
+            continue
+        yield name, path, "socket"
+        if name in OVER_DPDK and not quick:
+            yield f"{name}-dpdk", path, "dpdk"
+
+
 def end_to_end(runner, quick):
     env = {"SLUICE": find_sluice("asan"), "SLUICE_RELEASE": find_sluice("release"),
            "SLUICE_PATIENCE": os.environ.get("SLUICE_PATIENCE", PATIENCE)}
-    suites = sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size)
     alone = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
-        for path in suites:
-            name = path.stem.removeprefix("test_")
-            if quick and name not in QUICK:
-                continue
-            command = ["/usr/bin/python3", "-B", path]
+        for name, path, transport in suites_to_run(quick):
+            one = (name, ["/usr/bin/python3", "-B", path], {**env, "SLUICE_TRANSPORT": transport})
             if runner.pattern:
-                command += ["-k", runner.pattern]
+                one[1].extend(["-k", runner.pattern])
             if name in ALONE:
-                alone.append((name, command))
+                alone.append(one)
                 continue
-            waiting.append((name, command, pool.submit(runner.program, f"e2e-{name}", command,
-                                                       excuse=True, **env)))
+            waiting.append((one, pool.submit(runner.program, f"e2e-{name}", one[1], excuse=True,
+                                             **one[2])))
         # Several suites share the processors, which bends what they measure: a failure is one only
         # if it is there without neighbours, too. The first one is shown all the same.
-        alone += [(name, command) for name, command, done in waiting if not done.result()]
-    for name, command in alone:
-        runner.program(f"e2e-{name}", command, **env)
+        alone += [one for one, done in waiting if not done.result()]
+    for name, command, variables in alone:
+        runner.program(f"e2e-{name}", command, **variables)
 
 
 def run(runner, what):

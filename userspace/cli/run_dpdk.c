@@ -41,6 +41,7 @@ void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 		dpdk.port[i] = translate_port(&c->dpdk.ports[i]);
 	sl_dpdk_configure(&dpdk);
 	parts->transport_new = sl_dpdk_transport_new;
+	parts->listen = NULL;
 	parts->stream_bytes = sl_dpdk_stream_bytes();
 	parts->engines = engines;
 }

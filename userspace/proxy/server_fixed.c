@@ -37,6 +37,23 @@ static bool same_ports(const struct sl_port_range *a, const struct sl_port_range
 	return a->from == b->from && a->to == b->to;
 }
 
+static bool same_dpdk(const struct sl_dpdk_section *a, const struct sl_dpdk_section *b)
+{
+	bool same = a->n_ports == b->n_ports && a->memory == b->memory &&
+		    a->huge_pages == b->huge_pages && same_text(a->file_prefix, b->file_prefix);
+
+	for (size_t i = 0; same && i < a->n_ports; i++) {
+		const struct sl_dpdk_port_section *p = &a->ports[i], *q = &b->ports[i];
+
+		same = same_text(p->device, q->device) && p->driver == q->driver &&
+		       p->n_addresses == q->n_addresses &&
+		       !memcmp(p->addresses, q->addresses,
+			       p->n_addresses * sizeof(p->addresses[0])) &&
+		       !memcmp(&p->gateway, &q->gateway, sizeof(p->gateway));
+	}
+	return same;
+}
+
 /* Engines load programs at the start, where a listener may use them. */
 static bool has_engine(const struct sl_daemon *s, const char *name)
 {
@@ -88,6 +105,8 @@ int sl_server_check_fixed(const struct sl_daemon *s, const struct sl_config *c,
 		{"workers", c->workers != now->workers},
 		{"admin", !same_text(c->admin, now->admin)},
 		{"metrics", memcmp(&c->metrics, &now->metrics, sizeof(c->metrics))},
+		{"transport", c->transport != now->transport},
+		{"dpdk", !same_dpdk(&c->dpdk, &now->dpdk)},
 		{"resolver", !same_resolver(&c->resolver, &now->resolver)},
 		{"limits.connections (more than at the start)",
 		 c->limits.connections > s->shared.connections},

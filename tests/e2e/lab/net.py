@@ -15,6 +15,8 @@ _CLONE_NEWNET = 0x40000000
 
 # Every bound on waiting is multiplied by this, for machines that are slow.
 PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
+# The proxy's devices belong to DPDK, and its kernel has no addresses there.
+DPDK = os.environ.get("SLUICE_TRANSPORT") == "dpdk"
 
 
 def _call(result):
@@ -148,3 +150,22 @@ class Topology:
         self.proxy.write_sysctl("net.ipv4.ip_forward", 0)
         self.client.wait_for("10.1.0.1", "fd00:1::1")
         self.server.wait_for("10.2.0.1", "fd00:2::1")
+        if DPDK:
+            self.leave_to_dpdk()
+
+    def leave_to_dpdk(self):
+        """Packet sockets hand frames on as they are, so checksums must be in them."""
+        for device in ("to-client", "to-server"):
+            self.proxy.ip(f"addr flush dev {device}")
+            self.proxy.write_sysctl(f"net.ipv6.conf.{device}.disable_ipv6", 1)
+        for ns in (self.client, self.server):
+            ns.run("ethtool", "-K", "to-proxy", "tx", "off")
+            ns.ip("neigh flush dev to-proxy")
+
+    @staticmethod
+    def dpdk_config(driver="af_packet"):
+        """What sluice's configuration says of the proxy's devices then."""
+        return {"transport": "dpdk", "dpdk": {"memory": "64m", "ports": [
+            {"device": device, "driver": driver,
+             "addresses": [f"10.{net}.0.1/24", f"fd00:{net}::1/64"]}
+            for device, net in (("to-client", 1), ("to-server", 2))]}}

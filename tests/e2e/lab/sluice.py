@@ -13,7 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from lab.net import PATIENCE, until
+from lab.net import DPDK, PATIENCE, until
 from lab.suite import Skip, check, equal
 from lab.wire import Wire
 
@@ -52,6 +52,8 @@ class Sluice:
                            **(listener or {})}],
             **(config or {}),
         }
+        if DPDK:
+            self.config.update(workers=1, **topology.dpdk_config())
         self.files = {"/etc/hosts": hosts or "127.0.0.1 localhost\n",
                       "/etc/resolv.conf": resolv or "nameserver 10.2.0.2\n"}
         self.outer, self.prefix = bpffs.prefix if bpffs else [], list(prefix)
@@ -75,6 +77,8 @@ class Sluice:
                 *self.prefix, self.binary, "run", "-c", self.file,
                 stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         until(lambda: self.ready() or self.process.poll() is not None, 15, "sluice listens")
+        if self.process.poll() is not None and "built without DPDK" in self.tell():
+            raise Skip("sluice was built without DPDK")
         check(self.process.poll() is None, lambda: f"sluice ended at once:\n{self.tell()}")
         self.baseline = self.descriptors()
         return self

@@ -50,11 +50,32 @@ static int add_interfaces(struct sl_own *own, const struct sl_addr *wildcard)
 	return r;
 }
 
-static int add_listening(struct sl_own *own, const struct sl_addr *a)
+/* The kernel knows nothing of the addresses of ports that DPDK owns. */
+static int add_ports(struct sl_own *own, const struct sl_dpdk_section *d,
+		     const struct sl_addr *wildcard)
+{
+	struct sl_addr a;
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_ports; i++)
+		for (size_t k = 0; k < d->ports[i].n_addresses && !r; k++) {
+			a = d->ports[i].addresses[k].addr;
+			if (a.family != wildcard->family)
+				continue;
+			sl_addr_set_port(&a, sl_addr_port(wildcard));
+			r = add(own, &a);
+		}
+	return r;
+}
+
+static int add_listening(struct sl_own *own, const struct sl_config *c, const struct sl_addr *a)
 {
 	int r = add(own, a);
 
-	return !r && is_wildcard(a) ? add_interfaces(own, a) : r;
+	if (r || !is_wildcard(a))
+		return r;
+	r = add_interfaces(own, a);
+	return r ? r : add_ports(own, &c->dpdk, a);
 }
 
 int sl_own_collect(const struct sl_config *c, struct sl_own *ret)
@@ -63,9 +84,9 @@ int sl_own_collect(const struct sl_config *c, struct sl_own *ret)
 	int r = 0;
 
 	for (size_t i = 0; i < c->n_listeners && !r; i++)
-		r = add_listening(&own, &c->listeners[i].listen);
+		r = add_listening(&own, c, &c->listeners[i].listen);
 	if (!r && c->metrics.family != AF_UNSPEC)
-		r = add_listening(&own, &c->metrics);
+		r = add_listening(&own, c, &c->metrics);
 	if (r < 0) {
 		sl_own_free(&own);
 		return r;

@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Ports that DPDK owns: what only they have. Forward and reverse suites run over them, too (tests/run.py,
+SLUICE_TRANSPORT=dpdk)."""
+
+import os
+import socket
+import struct
+import sys
+import time
+
+os.environ["SLUICE_TRANSPORT"] = "dpdk"
+
+from lab import PROXY_C, SERVER, Lab, Origin, Suite, answers, check, equal, until
+from lab.load import Load
+from lab.sluice import in_thread
+from lab.stream import receive_stream, send_stream
+
+suite = Suite()
+TUNNELS = int(os.environ.get("DPDK_TUNNELS", "300"))
+# Of 65536 packets: lost, duplicated, held back for some milliseconds.
+NETWORKS = {"a good network": None, "a bad network": (330, 330, 650)}
+
+
+def echo(wire, origin):
+    while data := wire.sock.recv(65536):
+        wire.sock.sendall(data)
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    return ~((total >> 16) + (total & 0xffff) + ((total >> 16) + (total & 0xffff) >> 16)) & 0xffff
+
+
+class DpdkLab(Lab):
+    def __init__(self):
+        super().__init__({"listeners": [
+            {"name": "v4", "listen": "0.0.0.0:3128", "mode": "forward",
+             "acl": [{"allow": {"dst": "10.2.0.0/16"}}]},
+            {"name": "v6", "listen": "[::]:3128", "mode": "forward",
+             "acl": [{"allow": {"dst": "fd00::/16"}}]}]})
+        self.origin.handler = echo
+
+
+def through(lab, address, host, port, size, seed):
+    """A tunnel that carries `size` bytes and gets them back."""
+    with lab.net.client.connect(address, 3128, 30) as sock:
+        sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = sock.recv(1)
+            check(byte, lambda: f"CONNECT: {head!r}")
+            head += byte
+        check(b" 200 " in head, lambda: f"CONNECT: {head!r}")
+        sender = in_thread(send_stream, sock, seed, size)
+        receive_stream(sock, seed, size)
+        sender.join(60)
+
+
+@suite.test()
+def it_answers_echo_requests(lab):
+    with lab.net.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        s.settimeout(5)
+        head = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
+        data = b"are you there..."
+        s.sendto(struct.pack("!BBHHH", 8, 0, checksum(head + data), 7, 1) + data, (PROXY_C, 0))
+        answer = s.recv(100)[20:]
+        equal((answer[0], answer[8:]), (0, data), "the echo")
+
+
+@suite.test()
+def a_closed_port_refuses_at_once(lab):
+    for address in (PROXY_C, "fd00:1::1"):
+        try:
+            lab.net.client.connect(address, 81, 5).close()
+            check(False, f"{address}:81 is open")
+        except ConnectionRefusedError:
+            pass
+
+
+@suite.test()
+def ipv6_carries_bytes_to_ipv6_and_ipv4(lab):
+    six = Origin(lab.net.server, "fd00:2::2", 0, echo)
+    through(lab, "fd00:1::1", "[fd00:2::2]", six.port, 200_000, 5)
+    six.close()
+
+
+@suite.test()
+def curl_fetches_through_it(lab):
+    lab.origin.reset(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
+    for _ in range(5):
+        done = lab.net.client.run("curl", "-sS", "-m", "10", "-x", f"http://{PROXY_C}:3128",
+                                  f"http://{SERVER}/x", text=True)
+        equal((done.returncode, done.stdout), (0, "hello"), f"curl {done.stderr}")
+    lab.origin.reset(echo)
+
+
+@suite.test()
+def it_sleeps_when_nothing_comes(lab):
+    """A loop that polls takes the whole of a second's CPU time each second."""
+    with lab.sluice.tunnel(SERVER, 80) as idle:
+        idle.send(b"x")
+        equal(idle.exactly(1), b"x", "the echo")
+        time.sleep(0.5)
+        before = lab.sluice.cpu_seconds()
+        time.sleep(2)
+        used = lab.sluice.cpu_seconds() - before
+        check(used < 0.4, f"{used} s of CPU time in 2 s without traffic")
+
+
+@suite.test()
+def what_was_sent_to_others_is_not_forwarded(lab):
+    """lwIP would: sluice gives it nothing that is not for the port's addresses."""
+    try:
+        lab.net.client.connect(SERVER, 80, 1).close()
+        check(False, "a packet for the server was forwarded")
+    except (socket.timeout, OSError):
+        pass
+
+
+@suite.test()
+def it_does_not_talk_to_itself(lab):
+    with lab.sluice.connect() as client:
+        client.send(b"CONNECT 10.2.0.1:3128 HTTP/1.1\r\nHost: 10.2.0.1:3128\r\n\r\n")
+        check(client.response("CONNECT").status in (403, 502), "status")
+
+
+@suite.test(timeout=60)
+def a_thousand_connections_come_and_go(lab):
+    """As many at once, in buckets that share lists; afterwards their ports are used again."""
+    for _ in range(2):
+        clients = [lab.net.client.connect(PROXY_C, 3128, 10) for _ in range(1000)]
+        until(lambda: lab.sluice.stats()["connections_active"] >= 1000, 20, "all are accepted")
+        for c in clients:
+            c.close()
+        lab.sluice.settles(timeout=30)
+
+
+@suite.each(NETWORKS, timeout=120)
+def random_tunnels_arrive_whole(lab, network):
+    """Byte for byte, with all ways to end, and no RST where none belongs."""
+    load = Load(lab.net.client, lab.net.server, (PROXY_C, 3128), SERVER, ["to-proxy", "to-proxy"],
+                fault=NETWORKS[network], tunnels=TUNNELS, concurrency=50, seed=3)
+    result = load.result()
+    print("# " + result.tell().replace("\n", "\n# "), flush=True)
+    check(not result.failures, result.tell)
+    lab.sluice.settles(timeout=60)
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(DpdkLab))
