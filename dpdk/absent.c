@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The transport where sluice was built without DPDK. */
+/* The transport and the engine where sluice was built without DPDK. */
 
 #include <errno.h>
 
 #include "base/log.h"
+#include "dpdk/engine.h"
 #include "dpdk/transport.h"
 
 void sl_dpdk_configure(const struct sl_dpdk_config *c)
@@ -20,4 +21,20 @@ int sl_dpdk_transport_new(struct sl_loop *loop, uint32_t streams, struct sl_tran
 size_t sl_dpdk_stream_bytes(void)
 {
 	return 0;
+}
+
+void sl_dpdk_engine_configure(const struct sl_dpdk_engine_config *c)
+{
+}
+
+static void probe(struct sl_engine_report *ret)
+{
+	*ret = (struct sl_engine_report){.reason = "sluice was built without DPDK"};
+}
+
+/* Whoever is not available is asked for nothing else. */
+const struct sl_engine_ops sl_dpdk_engine = {.name = "dpdk", .probe = probe};
+
+void sl_dpdk_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
 }

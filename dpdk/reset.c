@@ -9,7 +9,6 @@
 
 #include <rte_mbuf.h>
 
-#include "dpdk/port.h"
 #include "dpdk/splice.h"
 
 #include <sluice/rewrite.h>

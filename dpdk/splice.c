@@ -28,7 +28,7 @@
 
 /* Frames that leave by the same port, one after the other. */
 struct output {
-	uint16_t port; /* DPDK's number */
+	struct sl_port *port;
 	unsigned n;
 	struct rte_mbuf *frame[SL_PORT_BURST];
 };
@@ -124,18 +124,13 @@ int sl_dpdk_splice_control(struct sl_dpdk_splice *s, struct sl_control *c)
 
 static void flush(struct output *out)
 {
-	struct sl_port *port = sl_port_of(out->port);
-
-	if (port)
-		sl_port_send(port, out->frame, out->n);
-	else
-		rte_pktmbuf_free_bulk(out->frame, out->n);
+	sl_port_send(out->port, out->frame, out->n);
 	out->n = 0;
 }
 
 static enum sl_action send_to(struct output *out, struct rte_mbuf *m, const struct sl_leg *to)
 {
-	uint16_t port = (uint16_t)(to->ifindex - 1);
+	struct sl_port *port = sl_dpdk_port(to);
 
 	if (out->n && (out->port != port || out->n == SL_PORT_BURST))
 		flush(out);
@@ -186,7 +181,6 @@ static enum sl_action treat_tcp(struct output *out, struct rte_mbuf *m, struct s
 {
 	struct sl_arrival arrival = {
 		.eth = (const void *)data,
-		.ifindex = sl_dpdk_ifindex(m->port),
 		.tag = {p->tag[0], p->tag[1]},
 		.tagging = p->tagging,
 	};
@@ -195,6 +189,7 @@ static enum sl_action treat_tcp(struct output *out, struct rte_mbuf *m, struct s
 
 	if (p->frame_len > m->pkt_len || !sl_find(p, data, end, &found))
 		return SL_PASS;
+	arrival.ifindex = sl_dpdk_ifindex(sl_port_of(m->port));
 	if (!check_options(p, data, end))
 		return sl_drop(p, SL_DROP_OPTIONS);
 	if (!sl_is_spliced(found.pair) && !sl_watch(p, &found, &arrival))

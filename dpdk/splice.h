@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "dpdk/port.h"
+
 #include <sluice/flow.h>
 
 #define SL_DPDK_PAIRS_MAX (1u << 22)
@@ -37,10 +39,15 @@ struct sl_flow_pair *sl_dpdk_splice_pair(struct sl_dpdk_splice *s, uint32_t slot
 /* Adds the table's counters to ret. */
 void sl_dpdk_splice_count(const struct sl_dpdk_splice *s, struct sl_counter ret[SL_REASON_COUNT]);
 
-/* How a leg names a port that packets come by and leave by: never 0. */
-static inline uint32_t sl_dpdk_ifindex(uint16_t port_id)
+/* A port as a leg's ifindex: never 0. */
+static inline uint32_t sl_dpdk_ifindex(const struct sl_port *port)
 {
-	return (uint32_t)port_id + 1;
+	return sl_port_index(port) + 1;
+}
+
+static inline struct sl_port *sl_dpdk_port(const struct sl_leg *leg)
+{
+	return sl_port_get(leg->ifindex - 1);
 }
 
 /* --- reset.c --- */

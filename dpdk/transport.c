@@ -414,6 +414,15 @@ static bool is_quiet(const struct sl_dpdk_stream *s)
 	       !p->unsent && !p->unacked && !p->ooseq && !s->head;
 }
 
+/* Whoever carries the connection on doesn't know of it, and the peer would send again what it waits for. */
+static void send_delayed_ack(struct tcp_pcb *pcb)
+{
+	if (!(pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW)))
+		return;
+	tcp_ack_now(pcb);
+	tcp_output(pcb);
+}
+
 int sl_dpdk_stream_tcp(struct sl_stream *stream, struct sl_dpdk_tcp *ret)
 {
 	const struct sl_dpdk_stream *s = sl_dpdk_stream(stream);
@@ -426,6 +435,7 @@ int sl_dpdk_stream_tcp(struct sl_stream *stream, struct sl_dpdk_tcp *ret)
 	p = s->pcb;
 	if (!p || s->connecting || s->broken)
 		return -ENOTCONN;
+	send_delayed_ack(s->pcb);
 	r = sl_stack_next_hop(&stream->peer, &t.port, t.peer_mac);
 	if (r)
 		return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The harness of tests/bpf on dpdk/splice.c: one table, and a port that keeps what is sent. */
+/* The harness of tests/bpf on dpdk/splice.c: one table, on a fake port. */
 
 #include "harness.h"
 
@@ -7,23 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
-#include "base/util.h"
 #include "dpdk/environment.h"
 #include "dpdk/lcore.h"
+#include "fake_port.h"
 
 #include <sluice/control.h>
 
 #define EVENTS 64
-#define FRAMES 64
 
 const struct hook hooks[2] = {{.name = "dpdk"}, {.name = "dpdk"}};
 
 static struct sl_dpdk_splice *table;
-static struct rte_mempool *pool;
-static struct rte_mbuf *sent;
 static struct sl_event events[EVENTS];
 static unsigned first_event, n_events;
 
@@ -33,27 +29,6 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* --- the port --- */
-
-struct sl_port *sl_port_of(uint16_t id)
-{
-	return (struct sl_port *)pool; /* any but NULL */
-}
-
-void sl_port_send(struct sl_port *p, struct rte_mbuf **frames, unsigned n)
-{
-	if (n != 1 || sent)
-		die("more was sent than arrived");
-	sent = frames[0];
-}
-
-struct rte_mbuf *sl_port_frame(void)
-{
-	return rte_pktmbuf_alloc(pool);
-}
-
-/* --- the harness --- */
-
 static void note_event(void *owner, const struct sl_event *e)
 {
 	if (n_events == EVENTS)
@@ -61,62 +36,36 @@ static void note_event(void *owner, const struct sl_event *e)
 	events[(first_event + n_events++) % EVENTS] = *e;
 }
 
-static int start_dpdk(void)
-{
-	static char *argv[] = {
-		"test",	       "--no-huge",	 "-m",		"64",	 "--no-pci",
-		"--no-shconf", "--no-telemetry", "--log-level", "error", "--iova-mode=va"};
-
-	if (rte_eal_init(SL_ARRAY_SIZE(argv), argv) < 0)
-		return -1;
-	pool = rte_pktmbuf_pool_create("frames", FRAMES, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
-				       SOCKET_ID_ANY);
-	return pool ? 0 : -1;
-}
-
 int harness_open(struct harness *h, uint32_t slots)
 {
 	const struct sl_dpdk_splice_options o = {.pairs = slots, .on_event = note_event};
 
 	h->program[0] = h->program[1] = -1;
-	if (start_dpdk() || sl_dpdk_splice_new(&o, &table))
-		die("DPDK does not start");
+	fake_port_start();
+	if (sl_dpdk_splice_new(&o, &table))
+		die("no memory for the table");
 	return 0;
 }
 
 void harness_close(struct harness *h)
 {
 	sl_dpdk_splice_free(table);
-	rte_mempool_free(pool);
-	rte_eal_cleanup();
-}
-
-static struct rte_mbuf *frame_of(const uint8_t *frame, size_t len)
-{
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-	char *at = m ? rte_pktmbuf_append(m, (uint16_t)len) : NULL;
-
-	if (!at)
-		die("no room for a frame: are there leaks?");
-	memcpy(at, frame, len);
-	m->port = 0;
-	return m;
+	fake_port_stop();
 }
 
 enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len)
 {
-	struct rte_mbuf *m = frame_of(frame, len), *left = NULL;
+	struct rte_mbuf *m = fake_port_arrival(frame, len), *left = NULL;
 	unsigned rest = sl_splice_burst(table, &m, 1, &left);
-	enum outcome outcome = sent ? SENT : rest ? PASSED : DROPPED;
+	struct rte_mbuf *sent = fake_port_take(), *out = sent ? sent : left;
 
-	if (outcome == DROPPED)
-		return outcome;
-	if ((sent && rest) || (sent ? sent : left)->pkt_len != len)
+	if (!out)
+		return DROPPED;
+	if ((sent && rest) || fake_port_take() || out->pkt_len != len)
 		die("a frame was doubled or cut");
-	memcpy(frame, rte_pktmbuf_mtod(m, void *), len);
-	rte_pktmbuf_free(sent ? sent : left);
-	sent = NULL;
-	return outcome;
+	memcpy(frame, rte_pktmbuf_mtod(out, void *), len);
+	rte_pktmbuf_free(out);
+	return sent ? SENT : PASSED;
 }
 
 struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dpdk/engine.h"
 #include "dpdk/transport.h"
+#include "splice/policy.h"
 
 static struct sl_port_config translate_port(const struct sl_dpdk_port_section *from)
 {
@@ -26,10 +28,21 @@ static struct sl_port_config translate_port(const struct sl_dpdk_port_section *f
 _Static_assert(SL_DPDK_PORTS_MAX <= SL_PORTS_MAX, "more ports in a file than there can be");
 _Static_assert(SL_DPDK_ADDRESSES_MAX <= SL_PORT_ADDRS, "more addresses than there can be");
 
+static void tell_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	sl_policy_figures(each, arg);
+	sl_dpdk_figures(each, arg);
+}
+
 void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 {
-	static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, NULL};
+	static const struct sl_engine_ops *const engines[] = {&sl_copy_engine, &sl_dpdk_engine,
+							      NULL};
 	static struct sl_dpdk_config dpdk;
+	const struct sl_dpdk_engine_config engine = {
+		.pairs = c->splice.pairs,
+		.time_wait_ms = c->splice.time_wait_ms,
+	};
 
 	dpdk = (struct sl_dpdk_config){
 		.n_ports = c->dpdk.n_ports,
@@ -40,8 +53,10 @@ void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 	for (size_t i = 0; i < c->dpdk.n_ports; i++)
 		dpdk.port[i] = translate_port(&c->dpdk.ports[i]);
 	sl_dpdk_configure(&dpdk);
+	sl_dpdk_engine_configure(&engine);
 	parts->transport_new = sl_dpdk_transport_new;
 	parts->listen = NULL;
 	parts->stream_bytes = sl_dpdk_stream_bytes();
 	parts->engines = engines;
+	parts->figures = tell_figures;
 }

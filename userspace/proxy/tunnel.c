@@ -94,7 +94,7 @@ static const char *wanted_engine(const struct sl_conn *c)
 	case SL_SPLICE_SOCKMAP:
 		return "sockmap";
 	case SL_SPLICE_PACKET:
-		return "packet";
+		return sl_conn_config(c)->transport == SL_TRANSPORT_DPDK ? "dpdk" : "packet";
 	}
 	return NULL;
 }

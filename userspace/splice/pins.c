@@ -201,29 +201,6 @@ int sl_pins_counters(const struct sl_pins *m, struct sl_counter ret[SL_REASON_CO
 	return 0;
 }
 
-#define X(name, text) #name,
-static const char *const reason_names[] = {SL_REASONS(X)};
-#undef X
-#define X(name, text) text,
-static const char *const reason_texts[] = {SL_REASONS(X)};
-static const char *const refusal_texts[] = {SL_REFUSALS(X)};
-#undef X
-
-const char *sl_reason_name(enum sl_reason reason)
-{
-	return reason < SL_REASON_COUNT ? reason_names[reason] : "?";
-}
-
-const char *sl_reason_text(enum sl_reason reason)
-{
-	return reason < SL_REASON_COUNT ? reason_texts[reason] : "?";
-}
-
-const char *sl_refusal_text(enum sl_refusal refusal)
-{
-	return refusal < SL_REFUSAL_COUNT ? refusal_texts[refusal] : "?";
-}
-
 const char *sl_flow_state_name(enum sl_flow_state s)
 {
 	static const char *const names[] = {"free", "watch", "armed", "active", "closed", "dead"};

@@ -10,6 +10,8 @@
 
 #include <sluice/flow.h>
 
+#include "splice/reasons.h"
+
 #define SL_PIN_PATH_MAX 256
 
 /* Descriptors of what is pinned; all -1 or all open. */
@@ -49,9 +51,6 @@ struct sl_pins_status {
 };
 int sl_pins_status(const char *folder, struct sl_pins_status *ret);
 
-const char *sl_reason_name(enum sl_reason reason);    /* "DROP_TTL" */
-const char *sl_reason_text(enum sl_reason reason);    /* a phrase */
-const char *sl_refusal_text(enum sl_refusal refusal); /* the same */
 const char *sl_flow_state_name(enum sl_flow_state s); /* "active" */
 
 #endif

@@ -6,7 +6,28 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "splice/pins.h"
+#define X(name, text) #name,
+static const char *const reason_names[] = {SL_REASONS(X)};
+#undef X
+#define X(name, text) text,
+static const char *const reason_texts[] = {SL_REASONS(X)};
+static const char *const refusal_texts[] = {SL_REFUSALS(X)};
+#undef X
+
+const char *sl_reason_name(enum sl_reason reason)
+{
+	return reason < SL_REASON_COUNT ? reason_names[reason] : "?";
+}
+
+const char *sl_reason_text(enum sl_reason reason)
+{
+	return reason < SL_REASON_COUNT ? reason_texts[reason] : "?";
+}
+
+const char *sl_refusal_text(enum sl_refusal refusal)
+{
+	return refusal < SL_REFUSAL_COUNT ? refusal_texts[refusal] : "?";
+}
 
 void sl_refusals_count(struct sl_refusals *r, const char *reason)
 {

@@ -12,6 +12,10 @@
 
 typedef void sl_figure_fn(void *arg, const struct sl_figure *f);
 
+const char *sl_reason_name(enum sl_reason reason);    /* "DROP_TTL" */
+const char *sl_reason_text(enum sl_reason reason);    /* a phrase */
+const char *sl_refusal_text(enum sl_refusal refusal); /* the same */
+
 /* Pairs that stay copied, by reason. Whoever has it guards it. */
 struct sl_refusals {
 	struct sl_refusal_row {
