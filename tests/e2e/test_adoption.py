@@ -12,6 +12,7 @@ import sys
 
 from lab import FreshPlace, Suite, check, equal, until
 from lab.sluice import in_thread
+from lab.successor import upgrade
 from lab.stream import receive_stream, send_stream
 
 suite = Suite()
@@ -96,6 +97,27 @@ def a_hundred_pairs_survive_a_kill_and_are_adopted(lab, where):
     equal(sum(r["bytes_in"] >= 4096 for r in records), PAIRS, "records with bytes in")
     equal(sum(r["bytes_out"] >= 4096 for r in records), PAIRS - 1, "records with bytes out")
     equal(place.sluice.stats()["tunnels_adopted"], 0, "adopted tunnels")
+    all_free(place)
+    place.sluice.stop()
+
+
+@everywhere("veth", "loopback6", timeout=120)
+def pairs_go_over_to_the_process_of_an_upgrade(lab, where):
+    """Twice; and each new process splices pairs of its own."""
+    place = lab.open(where)
+    with place.tunnels(10) as (pairs, flows):
+        stream = [in_thread(send_stream, pairs[0][0], 7, 32 << 20),
+                  in_thread(receive_stream, pairs[0][1], 7, 32 << 20)]
+        for _ in range(2):
+            old = upgrade(place.sluice)
+            equal(addresses(adopted(place, 10)), addresses(flows), "addresses")
+            equal(old.wait(30), 0, "exit status of the old one")
+            exchange(pairs[1:], 100)
+            equal(place.sluice.engine()["available"], True, "the engine")
+            with place.tunnels(5) as (others, _):
+                exchange(others + pairs[1:], 11)
+        for s in stream:
+            s.join(60)
     all_free(place)
     place.sluice.stop()
 

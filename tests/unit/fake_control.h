@@ -231,6 +231,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.drain = fake_drain,
 		.reopen_logs = fake_reopen_logs,
 		.reload = fake_reload,
+		.upgrade = fake_reload,
 		.configuration = fake_configuration,
 	};
 }

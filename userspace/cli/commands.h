@@ -22,6 +22,7 @@ int sl_cmd_log_level(int argc, char **argv);
 int sl_cmd_pools(int argc, char **argv);
 int sl_cmd_probe(int argc, char **argv);
 int sl_cmd_reload(int argc, char **argv);
+int sl_cmd_upgrade(int argc, char **argv);
 int sl_cmd_reopen_logs(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_stats(int argc, char **argv);

@@ -28,6 +28,16 @@ static const char reload_usage[] =
 	"  -j, --json        print the answer as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
+static const char upgrade_usage[] =
+	"Usage: sluice upgrade [--json] [--admin PATH]\n"
+	"Starts the program anew, which takes over the listening sockets and the spliced pairs (as "
+	"the "
+	"signal\n"
+	"USR2 does). The old process ends with its last connection; if the new one can't serve, it "
+	"goes on.\n"
+	"  -j, --json        print the answer as JSON\n"
+	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
+
 /* A command without arguments, of that name. */
 static int ask(int argc, char **argv, const char *command, const char *help)
 {
@@ -46,6 +56,11 @@ static int ask(int argc, char **argv, const char *command, const char *help)
 int sl_cmd_reload(int argc, char **argv)
 {
 	return ask(argc, argv, "reload", reload_usage);
+}
+
+int sl_cmd_upgrade(int argc, char **argv)
+{
+	return ask(argc, argv, "upgrade", upgrade_usage);
 }
 
 int sl_cmd_log_level(int argc, char **argv)

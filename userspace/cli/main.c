@@ -30,6 +30,7 @@ static const struct {
 	{"stats", sl_cmd_stats, "show counters, latencies, memory, engines and workers"},
 	{"status", sl_cmd_status, "show what is loaded and attached, and the maps' memory"},
 	{"top", sl_cmd_top, "a terminal screen of what goes on, once a second"},
+	{"upgrade", sl_cmd_upgrade, "start the program anew, and hand everything over to it"},
 	{"unload", sl_cmd_unload, "detach and remove the BPF programs and maps"},
 };
 

@@ -2,7 +2,9 @@
 /* sluice run: puts the parts together. */
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/run_dpdk.h"
@@ -108,16 +110,22 @@ int sl_cmd_run(int argc, char **argv)
 	struct sl_server_parts parts = {
 		.transport_new = sl_socket_transport_new,
 		.listen = sl_socket_listen,
+		.arguments = argv - 1, /* with the program's name */
+		.hand_over = sl_packet_hand_over,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,
 		.figures = sl_engine_figures,
 	};
+	char program[PATH_MAX] = "";
 	struct sl_config *config;
 	const char *file = NULL;
 	int r = parse(argc, argv, &file);
 
 	if (r >= 0)
 		return r;
+	if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+		snprintf(program, sizeof(program), "/usr/bin/sluice");
+	parts.program = program; /* where a newer one will be */
 	if (load(file, &config) < 0)
 		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
@@ -125,6 +133,8 @@ int sl_cmd_run(int argc, char **argv)
 	choose_engines(config, engines);
 	if (config->transport == SL_TRANSPORT_DPDK)
 		sl_run_with_dpdk(config, &parts);
+	if (config->transport == SL_TRANSPORT_DPDK)
+		parts.listen = NULL; /* no descriptors */
 	r = sl_server_run(config, &parts);
 	sl_config_free(config);
 	return r < 0 ? SL_EXIT_FAILED : SL_EXIT_DONE;

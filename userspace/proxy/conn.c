@@ -167,14 +167,20 @@ static void become_idle(struct sl_conn *c)
 		sl_conn_schedule(c);
 }
 
+/* A process that has handed over ends it with the next answer, so that the client knows. */
+static bool ends(const struct sl_conn *c)
+{
+	return c->closing || (c->worker->draining && !c->worker->handed_over);
+}
+
 void sl_conn_finish_exchange(struct sl_conn *c)
 {
 	bool over = input_is_over(c);
 
 	sl_exchange_free(SL_TAKE_PTR(c->x));
-	if ((c->closing || c->worker->draining) && over)
+	if (ends(c) && over)
 		sl_conn_close(c, SL_CLOSE_GRACEFUL);
-	else if (c->closing || c->worker->draining)
+	else if (ends(c))
 		linger(c, LINGER_MS);
 	else
 		become_idle(c);

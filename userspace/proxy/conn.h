@@ -295,6 +295,8 @@ void sl_tunnel_prepare(struct sl_conn *c, struct sl_connect_options *o);
 void sl_tunnel_tick(struct sl_conn *c);
 /* How often a tunnel is looked at, by its timeout. */
 uint64_t sl_tunnel_tick_ms(uint32_t timeout_ms);
+/* Of a pair that goes on without this process. */
+void sl_tunnel_leave(struct sl_conn *c);
 void sl_tunnel_abort(struct sl_conn *c, const char *reason);
 void sl_tunnel_info(struct sl_exchange *x, struct sl_flow_info *ret);
 

@@ -5,6 +5,7 @@
 #include "proxy/doors.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/util.h"
@@ -37,6 +38,30 @@ static int change(const struct sl_doors *d, struct sl_door *door, const struct s
 	return r;
 }
 
+/* One that came with the process, with its queue. Of a socket that can't be opened once more, workers
+ * share the queue. */
+static int open_one(const struct sl_doors *d, const struct sl_listen_options *o, int first,
+		    int *ret)
+{
+	struct sl_listen_options options = *o;
+	int fd = sl_inherited_take(d->inherited, &o->addr), r;
+
+	if (fd < 0) {
+		r = d->listen(o, ret);
+		if (r != -EADDRINUSE || first < 0)
+			return r;
+		fd = fcntl(first, F_DUPFD_CLOEXEC, 0);
+	}
+	if (fd < 0)
+		return -errno;
+	options.adopt = true;
+	options.fd = fd;
+	r = d->listen(&options, ret);
+	if (r < 0)
+		sl_close(fd);
+	return r;
+}
+
 static int open_door(const struct sl_doors *d, const struct sl_listen_options *o,
 		     struct sl_door *ret)
 {
@@ -45,7 +70,7 @@ static int open_door(const struct sl_doors *d, const struct sl_listen_options *o
 	uint32_t n = 0;
 
 	for (; n < d->workers && !r; n += !r)
-		r = d->listen(o, &door.fd[n]);
+		r = open_one(d, o, n ? door.fd[0] : -1, &door.fd[n]);
 	if (r < 0) {
 		close_door(&door, n);
 		return r;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "proxy/inherited.h"
 #include "transport/transport.h"
 
 struct sl_door {
@@ -21,6 +22,7 @@ struct sl_doors {
 	/* Opens a descriptor, or with o->adopt changes one: socket.h. NULL: the transport has none. */
 	int (*listen)(const struct sl_listen_options *o, int *ret);
 	uint32_t workers;
+	struct sl_inherited *inherited; /* descriptors that came with the process; NULL: none */
 	struct sl_door *door;
 	size_t n;
 };

@@ -70,6 +70,9 @@ static int start_workers(struct sl_daemon *s)
 {
 	int r = 0;
 
+	r = sl_server_take_engine(s);
+	if (r < 0)
+		return r;
 	probe_engines(s);
 	for (uint32_t i = 0; i < s->shared.n_workers && !r; i++) {
 		r = sl_worker_new(&s->shared, i, s->generation, &s->worker[i]);
@@ -88,7 +91,11 @@ static int start(struct sl_daemon *s, struct sl_config *config)
 	int r;
 
 	raise_descriptor_limit(config);
-	r = sl_loop_new(&s->loop);
+	r = sl_inherited_read(&s->inherited);
+	if (r < 0)
+		sl_error("LISTEN_FDS and LISTEN_PID: %s", strerror(-r));
+	if (!r)
+		r = sl_loop_new(&s->loop);
 	if (!r)
 		r = sl_server_take_signals(s);
 	if (!r)
@@ -107,7 +114,9 @@ static int start(struct sl_daemon *s, struct sl_config *config)
 		r = start_workers(s);
 	if (!r)
 		r = sl_server_start_checks(s);
-	return r ? r : sl_server_open_control(s);
+	if (!r)
+		r = sl_server_open_control(s);
+	return r ? r : sl_server_tell_serving(s);
 }
 
 static void announce(const struct sl_daemon *s)
@@ -123,6 +132,8 @@ static void announce(const struct sl_daemon *s)
 
 static void stop(struct sl_daemon *s)
 {
+	sl_server_end_upgrade(s);
+	sl_inherited_close(&s->inherited);
 	sl_control_close(s->control);
 	sl_server_stop_checks(s);
 	for (uint32_t i = 0; i < s->n_workers; i++)
@@ -149,7 +160,7 @@ int sl_server_run(struct sl_config *config, const struct sl_server_parts *parts)
 	if (!s)
 		return -ENOMEM;
 	s->parts = parts;
-	s->signals.fd = -1;
+	s->signals.fd = s->upgrade.io.fd = s->inherited.upgrade = -1;
 	s->shared = (struct sl_shared){
 		.n_workers = worker_count(config),
 		.workers = s->worker,
@@ -158,7 +169,9 @@ int sl_server_run(struct sl_config *config, const struct sl_server_parts *parts)
 		.engines = parts->engines,
 		.reports = s->report,
 	};
-	s->doors = (struct sl_doors){.listen = parts->listen, .workers = s->shared.n_workers};
+	s->doors = (struct sl_doors){.listen = parts->listen,
+				     .inherited = &s->inherited,
+				     .workers = s->shared.n_workers};
 	sl_server_note_fixed(s, config);
 	r = start(s, config);
 	if (!r) {

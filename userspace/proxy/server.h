@@ -11,8 +11,13 @@
 /* What the proxy is made of here: the implementations behind the two interfaces. */
 struct sl_server_parts {
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
+	const char *program; /* path of this program, and its arguments: for an upgrade */
+	char *const *arguments;
 	/* A listening descriptor of that transport (see doors.h). NULL: it has none. */
 	int (*listen)(const struct sl_listen_options *o, int *ret);
+	/* Another process is to have what can have one owner only: first in each worker's thread with its
+	 * loop, when it has given up its pairs, then with NULL. NULL: there is nothing of the kind. */
+	void (*hand_over)(struct sl_loop *loop);
 	size_t stream_bytes; /* memory of one stream of that transport */
 	const struct sl_engine_ops *const
 		*engines; /* NULL-terminated; the first takes everything */

@@ -155,6 +155,11 @@ static int reload(void *owner, struct sl_config_error *ret_error)
 	return sl_server_reload(owner, ret_error);
 }
 
+static int upgrade(void *owner, struct sl_config_error *ret_error)
+{
+	return sl_server_upgrade(owner, ret_error);
+}
+
 static void read_configuration(void *owner, struct sl_configuration_info *ret)
 {
 	const struct sl_daemon *s = owner;
@@ -238,6 +243,7 @@ int sl_server_open_control(struct sl_daemon *s)
 {
 	const struct sl_control_source source = {
 		.owner = s,
+		.inherited = &s->inherited,
 		.stats = read_stats,
 		.resolver_stats = read_resolver_stats,
 		.workers = count_workers,
@@ -252,6 +258,7 @@ int sl_server_open_control(struct sl_daemon *s)
 		.drain = drain_asked,
 		.reopen_logs = reopen_logs,
 		.reload = reload,
+		.upgrade = upgrade,
 		.configuration = read_configuration,
 		.servers = read_servers,
 		.listeners = read_listeners,

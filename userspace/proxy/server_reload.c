@@ -43,7 +43,8 @@ static bool same_log(const struct sl_config *a, const struct sl_config *b)
 
 	if (!x->path || !y->path)
 		return x->path == y->path;
-	return !strcmp(x->path, y->path) && x->format == y->format && x->sample == y->sample;
+	return !strcmp(x->path, y->path) && x->format == y->format && x->sample == y->sample &&
+	       x->always_errors == y->always_errors && x->always_slower_ms == y->always_slower_ms;
 }
 
 static int check_upstreams(const struct draft *d, struct sl_config_error *ret_error)

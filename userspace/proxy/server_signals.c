@@ -87,6 +87,9 @@ static void handle_signal(struct sl_daemon *s, int signo)
 	case SIGUSR1:
 		sl_server_reopen_logs(s);
 		break;
+	case SIGUSR2:
+		sl_server_upgrade(s, &(struct sl_config_error){{0}}); /* it has been logged */
+		break;
 	case SIGHUP:
 		sl_server_reload(s, &(struct sl_config_error){{0}}); /* it has been logged */
 		break;
@@ -104,7 +107,7 @@ static void signals_event(struct sl_io *io, uint32_t events)
 
 int sl_server_take_signals(struct sl_daemon *s)
 {
-	static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP};
+	static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP};
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);

@@ -9,6 +9,7 @@
  * server_start.c    a configuration put to use: generations, listeners, logs, checks
  * server_fixed.c    what can't change while it runs
  * server_reload.c   another configuration, checked and put to use
+ * server_upgrade.c  another process takes over, or this one did from another
  * server_signals.c  signals, and the drain that some of them begin */
 
 #include "base/loop.h"
@@ -22,6 +23,14 @@
 
 #define SL_WORKERS_MAX 256
 
+/* To the process that is to take over. */
+struct sl_upgrade {
+	pid_t pid; /* 0: there is none */
+	struct sl_io io;
+	struct sl_timer patience;
+	bool engine_given; /* it has the packet engine */
+};
+
 struct sl_daemon {
 	const struct sl_config *config; /* the newest generation's */
 	struct sl_generation *generation;
@@ -29,6 +38,8 @@ struct sl_daemon {
 	struct sl_upstreams *upstreams;
 	struct sl_access_log *access_log; /* NULL: none */
 	struct sl_doors doors;
+	struct sl_inherited inherited;
+	struct sl_upgrade upgrade;
 	const struct sl_server_parts *parts;
 	struct sl_loop *loop;
 	struct sl_control *control;
@@ -39,7 +50,7 @@ struct sl_daemon {
 	uint32_t n_workers;
 	struct sl_engine_report report[SL_ENGINES_MAX]; /* by engine, as found at the start */
 	uint32_t n_generations;				/* that somebody uses */
-	uint64_t reloads_refused;
+	uint64_t reloads_refused, upgrades_failed;
 	uint32_t first_head, first_pool; /* limits.head and pool.idle that memory was made for */
 	bool engines_of_auto;		 /* those that `splice: auto` may use were loaded */
 	struct sl_timer drain_check;
@@ -79,6 +90,16 @@ int sl_server_check_fixed(const struct sl_daemon *s, const struct sl_config *c,
 			  struct sl_config_error *ret_error);
 /* Reads the file again and puts it to use. 0, or -errno: nothing has changed, *ret_error says why. */
 int sl_server_reload(struct sl_daemon *s, struct sl_config_error *ret_error);
+
+/* Starts this program anew, to which everything is handed over once it is ready. 0, or -errno: it could not
+ * start, *ret_error says why. */
+int sl_server_upgrade(struct sl_daemon *s, struct sl_config_error *ret_error);
+/* Ends an upgrade that is on its way. */
+void sl_server_end_upgrade(struct sl_daemon *s);
+/* In the process that takes over: waits until the other one has let go of the packet engine; tells it that
+ * this one serves. Nothing happens if there is no other. 0, or -errno: the other one goes on. */
+int sl_server_take_engine(struct sl_daemon *s);
+int sl_server_tell_serving(struct sl_daemon *s);
 
 /* Opens the admin socket and the metrics address. 0 or -errno; the cause is logged. */
 int sl_server_open_control(struct sl_daemon *s);

@@ -84,6 +84,11 @@ void sl_tunnel_abort(struct sl_conn *c, const char *reason)
 	end_tunnel(c, reason);
 }
 
+void sl_tunnel_leave(struct sl_conn *c)
+{
+	end_tunnel(c, "handed-over");
+}
+
 static const char *wanted_engine(const struct sl_conn *c)
 {
 	switch (c->listener->config->splice) {

@@ -263,10 +263,36 @@ void sl_worker_drain(struct sl_worker *w)
 
 	if (w->draining)
 		return;
-	sl_worker_unlisten(w, w->leave_queue);
+	sl_worker_unlisten(w, w->handed_over);
 	w->draining = true;
 	sl_list_for_each_safe (pos, tmp, &w->all_conns)
-		sl_conn_drain(sl_list_entry(pos, struct sl_conn, node));
+		if (!w->handed_over)
+			sl_conn_drain(sl_list_entry(pos, struct sl_conn, node));
+}
+
+static void leave_pairs_to(struct sl_worker *w, struct sl_engine *e)
+{
+	struct sl_list *pos, *tmp;
+
+	sl_list_for_each_safe (pos, tmp, &w->all_conns) {
+		struct sl_conn *c = sl_list_entry(pos, struct sl_conn, node);
+
+		if (c->state == SL_CONN_TUNNEL && c->x->pair.engine == e)
+			sl_tunnel_leave(c);
+		else if (c->x && c->x->pair.engine != e)
+			e->ops->forget(e, &c->x->pair); /* what was prepared */
+	}
+	sl_engine_break(e, "handed over to another process");
+}
+
+void sl_worker_leave_pairs(struct sl_worker *w)
+{
+	for (size_t i = 1; i < w->engines.n; i++)
+		if (w->engines.engine[i] && !w->engines.engine[i]->ops->for_talk) {
+			w->told_broken |= (uint8_t)(1u << i);
+			leave_pairs_to(w, w->engines.engine[i]);
+		}
+	sl_adopted_end_all(w);
 }
 
 void sl_worker_abort(struct sl_worker *w)

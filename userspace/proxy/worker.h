@@ -90,8 +90,10 @@ struct sl_worker {
 	uint64_t next_id;
 	uint32_t pooled_most; /* idle connections to servers that there is room for */
 	bool draining;
-	bool leave_queue; /* when draining: another process has the listeners, too */
-	bool stopping;	  /* spliced pairs are left to the kernel */
+	/* When draining: another process has the listeners, so what waits there is its, and connections
+	 * end with the next answer, which tells the client. */
+	bool handed_over;
+	bool stopping; /* spliced pairs are left to the kernel */
 	struct sl_task stop;
 	struct sl_timer tick;
 	struct sl_head head;		   /* scratch for the parser */
@@ -122,6 +124,9 @@ void sl_worker_follow(struct sl_worker *w, void *arg);
 /* Stops listening; idle connections close, others after their request; tunnels go on. In the
  * worker's thread. */
 void sl_worker_drain(struct sl_worker *w);
+/* Leaves spliced pairs to the kernel, and takes no more of them: another process will. In the worker's
+ * thread. */
+void sl_worker_leave_pairs(struct sl_worker *w);
 /* Resets every connection but spliced pairs, which go on without the process. In the worker's thread. */
 void sl_worker_abort(struct sl_worker *w);
 

@@ -25,6 +25,10 @@ struct sl_packet_config {
 /* Before the first probe; without it the values above. *c is copied. */
 void sl_packet_configure(const struct sl_packet_config *c);
 
+/* Another process is to have the engine: first each thread with an instance, which has given up its
+ * pairs, says so with its loop; then somebody with NULL. Instances take no more pairs. */
+void sl_packet_hand_over(struct sl_loop *loop);
+
 /* Tells what the engine counts beside its totals. From any thread; the figure is valid in the call. */
 void sl_packet_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg);
 

@@ -250,15 +250,33 @@ static void close_all(void)
 	shared->tried = false;
 }
 
+static void stop_reading(void)
+{
+	struct sl_loop *loop = shared->reader->loop;
+
+	sl_loop_del(loop, &shared->io);
+	sl_loop_del(loop, &shared->devices_io);
+	sl_loop_disarm(loop, &shared->tick);
+	shared->reader = NULL;
+}
+
+void sl_packet_hand_over(struct sl_loop *loop)
+{
+	pthread_mutex_lock(&shared->lock);
+	if (shared->reader && shared->reader->loop == loop)
+		stop_reading();
+	if (!loop) {
+		shared->folder = sl_close(shared->folder);
+		shared->claim = sl_close(shared->claim);
+	}
+	pthread_mutex_unlock(&shared->lock);
+}
+
 void sl_packet_unregister(struct sl_packet_inbox *inbox)
 {
 	pthread_mutex_lock(&shared->lock);
-	if (shared->reader == inbox) {
-		sl_loop_del(inbox->loop, &shared->io);
-		sl_loop_del(inbox->loop, &shared->devices_io);
-		sl_loop_disarm(inbox->loop, &shared->tick);
-		shared->reader = NULL;
-	}
+	if (shared->reader == inbox)
+		stop_reading();
 	if (inbox->posted)
 		sl_loop_unpost(inbox->loop, &inbox->task);
 	if (!--shared->registered)

@@ -63,6 +63,7 @@ struct sl_timeouts_config {
 	uint32_t upstream; /* from request sent to response head, 30s */
 	uint32_t tunnel;   /* tunnel without a byte either way, 1h */
 	uint32_t drain;	   /* bound on the drain after TERM, 30s */
+	uint32_t upgrade;  /* the same of a process that handed over, 1h */
 };
 
 enum sl_access_log_format {

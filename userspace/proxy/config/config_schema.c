@@ -135,7 +135,7 @@ static const struct sl_yaml_map limits_map = {limits_keys, SL_ARRAY_SIZE(limits_
 static const struct sl_yaml_key timeouts_keys[] = {
 	TIMEOUT(header, DAY_MS),  TIMEOUT(body, DAY_MS),     TIMEOUT(idle, DAY_MS),
 	TIMEOUT(connect, DAY_MS), TIMEOUT(upstream, DAY_MS), TIMEOUT(tunnel, 30 * DAY_MS),
-	TIMEOUT(drain, DAY_MS),
+	TIMEOUT(drain, DAY_MS),	  TIMEOUT(upgrade, DAY_MS),
 };
 static const struct sl_yaml_map timeouts_map = {timeouts_keys, SL_ARRAY_SIZE(timeouts_keys)};
 

@@ -90,11 +90,22 @@ static int bind_and_listen(const struct sockaddr_un *un)
 	return SL_TAKE_FD(fd);
 }
 
+int sl_admin_socket_adopt(const char *path, struct sl_admin_socket *ret)
+{
+	struct stat st = {0};
+
+	if (strlen(path) >= sizeof(ret->path))
+		return -ENAMETOOLONG;
+	lstat(path, &st);
+	*ret = (struct sl_admin_socket){.dev = st.st_dev, .ino = st.st_ino};
+	memcpy(ret->path, path, strlen(path) + 1);
+	return 0;
+}
+
 int sl_admin_socket_listen(const char *path, struct sl_admin_socket *ret, int *ret_fd)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	_sl_close_ int dir = -1;
-	struct stat st;
 	int r;
 
 	if (!*path || strlen(path) >= sizeof(un.sun_path))
@@ -109,11 +120,8 @@ int sl_admin_socket_listen(const char *path, struct sl_admin_socket *ret, int *r
 	r = bind_and_listen(&un);
 	if (r < 0)
 		return r;
-	memset(&st, 0, sizeof(st));
-	lstat(path, &st);
-	*ret = (struct sl_admin_socket){.dev = st.st_dev, .ino = st.st_ino};
-	memcpy(ret->path, un.sun_path, sizeof(ret->path));
 	*ret_fd = r;
+	sl_admin_socket_adopt(path, ret);
 	return 0;
 }
 

@@ -17,6 +17,8 @@ struct sl_admin_socket {
 /* A listening, non-blocking descriptor. 0 or -errno: -ENAMETOOLONG, -EADDRINUSE (somebody listens
  * there), -EEXIST (a file that is no socket), -EBUSY (others keep starting there). */
 int sl_admin_socket_listen(const char *path, struct sl_admin_socket *ret, int *ret_fd);
+/* Of a descriptor that listens there already. 0 or -errno. */
+int sl_admin_socket_adopt(const char *path, struct sl_admin_socket *ret);
 void sl_admin_socket_remove(const struct sl_admin_socket *s);
 
 #endif

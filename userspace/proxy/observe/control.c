@@ -27,6 +27,8 @@ struct sl_control {
 	struct sl_service *admin, *metrics;
 	struct sl_addr metrics_addr;
 	struct sl_metrics_site site;
+	int admin_fd, metrics_fd; /* the services'; -1: none */
+	bool handed_over;
 };
 
 static const char admin_refusal[] = "{\"ok\": false, \"error\": \"too many clients\"}\n";
@@ -157,6 +159,17 @@ static json_t *run_reload(struct sl_control *c, json_t *request, struct problem 
 	return json_string("reloaded");
 }
 
+static json_t *run_upgrade(struct sl_control *c, json_t *request, struct problem *p)
+{
+	struct sl_config_error error;
+
+	if (!no_arguments(request, p))
+		return NULL;
+	if (c->source.upgrade(c->source.owner, &error) < 0)
+		return fail(p, "%s", error.text);
+	return json_string("upgrading");
+}
+
 static json_t *run_log_level(struct sl_control *c, json_t *request, struct problem *p)
 {
 	const char *command, *name = NULL;
@@ -184,6 +197,7 @@ static const struct {
 	{"ping", run_ping},
 	{"stats", run_stats},
 	{"reload", run_reload},
+	{"upgrade", run_upgrade},
 	{"reopen-logs", run_reopen_logs},
 	{"version", run_version},
 	{"servers", run_servers},
@@ -273,9 +287,12 @@ static int open_admin(struct sl_control *c, struct sl_loop *loop, const char *pa
 	};
 	int fd, r;
 
-	r = sl_admin_socket_listen(path, &c->socket, &fd);
+	fd = sl_inherited_take_path(c->source.inherited, path);
+	r = fd < 0 ? sl_admin_socket_listen(path, &c->socket, &fd)
+		   : sl_admin_socket_adopt(path, &c->socket);
 	if (r < 0)
 		return r;
+	c->admin_fd = fd;
 	r = sl_service_new(loop, fd, &o, &c->admin);
 	if (r < 0) {
 		sl_admin_socket_remove(&c->socket);
@@ -319,10 +336,13 @@ static int open_metrics(struct sl_control *c, struct sl_loop *loop, const struct
 	if (addr->family == AF_UNSPEC)
 		return 0;
 	c->metrics_addr = *addr;
-	fd = listen_tcp(&c->metrics_addr);
+	fd = sl_inherited_take(c->source.inherited, addr);
+	if (fd < 0)
+		fd = listen_tcp(&c->metrics_addr);
 	if (fd < 0)
 		return fd;
 	c->site = (struct sl_metrics_site){&c->source, is_loopback(addr)};
+	c->metrics_fd = fd;
 	r = sl_service_new(loop, fd, &o, &c->metrics);
 	if (r < 0)
 		sl_close(fd);
@@ -338,6 +358,7 @@ int sl_control_open(struct sl_loop *loop, const char *admin_path, const struct s
 	if (!c)
 		return -ENOMEM;
 	c->source = *source;
+	c->admin_fd = c->metrics_fd = -1;
 	r = open_admin(c, loop, admin_path);
 	if (!r)
 		r = open_metrics(c, loop, metrics);
@@ -354,11 +375,27 @@ struct sl_addr sl_control_metrics_addr(const struct sl_control *c)
 	return c->metrics_addr;
 }
 
+size_t sl_control_fds(const struct sl_control *c, int ret[2])
+{
+	size_t n = 0;
+
+	if (c->admin)
+		ret[n++] = c->admin_fd;
+	if (c->metrics)
+		ret[n++] = c->metrics_fd;
+	return n;
+}
+
+void sl_control_hand_over(struct sl_control *c)
+{
+	c->handed_over = true;
+}
+
 void sl_control_close(struct sl_control *c)
 {
 	if (!c)
 		return;
-	if (c->admin)
+	if (c->admin && !c->handed_over)
 		sl_admin_socket_remove(&c->socket);
 	sl_service_free(c->admin);
 	sl_service_free(c->metrics);

@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "proxy/config/config.h"
 #include "proxy/flows.h"
+#include "proxy/inherited.h"
 #include "proxy/names/resolve.h"
 #include "proxy/server_info.h"
 #include "proxy/observe/scopes.h"
@@ -24,6 +25,7 @@
 /* Called in the control thread; each may take milliseconds (workers are asked), not more. */
 struct sl_control_source {
 	void *owner;
+	struct sl_inherited *inherited; /* where sockets may be found that listen already; NULL */
 	/* Sums of all workers. */
 	void (*stats)(void *owner, struct sl_stats *ret);
 	void (*resolver_stats)(void *owner, struct sl_resolver_stats *ret);
@@ -50,6 +52,8 @@ struct sl_control_source {
 	void (*reopen_logs)(void *owner);
 	/* Reads the configuration again and puts it to use. 0, or -errno and why it was refused. */
 	int (*reload)(void *owner, struct sl_config_error *ret_error);
+	/* Starts another process that is to take over. 0, or -errno and why it could not even start. */
+	int (*upgrade)(void *owner, struct sl_config_error *ret_error);
 	void (*configuration)(void *owner, struct sl_configuration_info *ret);
 	/* Calls each for every server of every upstream. */
 	void (*servers)(void *owner, void (*each)(void *arg, const struct sl_server_info *s),
@@ -73,6 +77,10 @@ int sl_control_open(struct sl_loop *loop, const char *admin_path, const struct s
 		    const struct sl_control_source *source, struct sl_control **ret);
 /* Where the metrics are served (the port that was bound, when 0 was asked for); AF_UNSPEC: nowhere. */
 struct sl_addr sl_control_metrics_addr(const struct sl_control *c);
+/* The descriptors that listen: how many, at most two. */
+size_t sl_control_fds(const struct sl_control *c, int ret[2]);
+/* Another process has them, too: the socket file is its. */
+void sl_control_hand_over(struct sl_control *c);
 /* Removes the socket file, if it is still this one. Takes NULL. */
 void sl_control_close(struct sl_control *c);
 
