@@ -100,7 +100,10 @@ def serve(wire, seen):
         text, end = SAYS[kind](nonce)
         if kind == "early" and length:
             wire.send(text)
-            rest = wire.rest()
+            try:
+                rest = wire.rest(3)
+            except TimeoutError:
+                rest = b"no end behind " + wire.unread()
             if rest.replace(nonce + b".", b"") not in (b"", nonce[:len(rest) % 17]):
                 seen.errors.append(f"behind half a body: {rest!r}")
             return
