@@ -18,12 +18,13 @@ static void routes_and_upstreams_are_read(void **state)
 	static const char text[] = HTTP
 		"routes: [{host: \"*.Example.COM.\", path: /v1/, upstream: api},\n"
 		"  {path: /, upstream: app}, {upstream: app}]}\n"
-		"- {name: b, listen: \"127.0.0.1:81\", mode: http, upstream: api}\n"
+		"- {name: b, listen: \"127.0.0.1:81\", mode: http, upstream: api,\n"
+		"   keepalive: 30s, fast_open: 64}\n"
 		"upstreams:\n"
 		"- {name: app, servers: [\"10.0.0.1:80\", {address: \"app2:8080\", weight: 7}]}\n"
 		"- {name: api, servers: [\"[fd00::1]:81\"], balance: round_robin,\n"
 		"   pool: {idle: 0, idle_timeout: 5s, max: 9, queue: 0, queue_timeout: 1ms,\n"
-		"          requests: 7, age: 0s},\n"
+		"          requests: 7, age: 0s, keepalive: 20s, fast_open: true},\n"
 		"   retry: {on: [closed, timeout, 503], tries: 3, budget: 100},\n"
 		"   eject: {failures: 0, ratio: 9, errors: true, time: 1s, max: 2s},\n"
 		"   health: {path: \"/h?x\", host: h, status: 204, interval: 1s, timeout: 2s,\n"
@@ -57,6 +58,10 @@ static void routes_and_upstreams_are_read(void **state)
 	assert_int_equal(c->upstreams[1].pool.queue_timeout_ms, 1);
 	assert_int_equal(c->upstreams[1].pool.requests, 7);
 	assert_int_equal(c->upstreams[1].pool.age_ms, 0);
+	assert_int_equal(c->upstreams[1].pool.keepalive_ms, 20000);
+	assert_true(c->upstreams[1].pool.fast_open && !c->upstreams[0].pool.fast_open);
+	assert_int_equal(c->listeners[1].keepalive_ms, 30000);
+	assert_int_equal(c->listeners[1].fast_open, 64);
 	assert_int_equal(c->upstreams[0].eject.failures, 5);
 	assert_int_equal(c->upstreams[1].eject.ratio, 9);
 	assert_true(c->upstreams[1].eject.errors);

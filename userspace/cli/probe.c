@@ -88,6 +88,23 @@ static void look_at_privileges(struct report *r)
 		    "%s", wanted[i].why);
 }
 
+/* A sysctl of this network namespace. */
+static void look_at_fast_open(struct report *r)
+{
+	static const char *const words[] = {"off", "connecting", "listening",
+					    "connecting and listening"};
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_fastopen", "re");
+	unsigned bits = 0;
+
+	if (!f || fscanf(f, "%u", &bits) != 1)
+		bits = 0;
+	if (f)
+		fclose(f);
+	add(r, "TCP Fast Open", (bits & 3) == 3,
+	    "fast_open of listeners and pools needs sysctl net.ipv4.tcp_fastopen=3",
+	    "allowed for: %s", words[bits & 3]);
+}
+
 static void look_at_host(struct report *r)
 {
 	struct utsname name = {0};
@@ -100,6 +117,7 @@ static void look_at_host(struct report *r)
 	mounted = !statfs("/sys/fs/bpf", &fs) && (unsigned long)fs.f_type == BPF_FS_MAGIC;
 	add(r, "bpffs", mounted, "mount -t bpf bpf /sys/fs/bpf", "/sys/fs/bpf: %s",
 	    mounted ? "mounted" : "not mounted");
+	look_at_fast_open(r);
 	add(r, "BTF", !access("/sys/kernel/btf/vmlinux", R_OK),
 	    "the sockmap engine finds the kernel's fields by it", "/sys/kernel/btf/vmlinux");
 }

@@ -238,6 +238,8 @@ static inline bool sl_exchange_request_sent(const struct sl_exchange *x)
 
 /* A request to the route's upstream earns its share. */
 void sl_retry_earn(struct sl_conn *c);
+/* Idempotent, and without a body. */
+bool sl_exchange_is_repeatable(const struct sl_exchange *x);
 /* Sends the request again if it may be. False: nothing happened. */
 bool sl_exchange_retry(struct sl_conn *c, enum sl_retry_on why);
 /* The same for a response with that status, which was not forwarded. */

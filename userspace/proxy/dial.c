@@ -144,7 +144,11 @@ static void stream_event(struct sl_stream *s, unsigned events);
 /* 0, or -errno if the attempt did not start. */
 static int attempt(struct sl_dial *d, size_t slot, const struct sl_addr *addr)
 {
-	struct sl_connect_options o = {.addr = *addr};
+	struct sl_connect_options o = {
+		.addr = *addr,
+		.keepalive_ms = d->options.keepalive_ms,
+		.fast_open = d->options.fast_open,
+	};
 	struct sl_stream *s;
 	int r;
 

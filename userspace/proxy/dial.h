@@ -41,8 +41,10 @@ struct sl_dial_options {
 	const struct sl_acl *acl;  /* may be NULL */
 	const struct sl_addr *own; /* sluice's own listening addresses, for the rules */
 	size_t n_own;
-	struct sl_addr src; /* the client */
-	bool trusted;	    /* the operator chose the host: no rules at all */
+	struct sl_addr src;    /* the client */
+	unsigned keepalive_ms; /* as in struct sl_connect_options */
+	bool fast_open;	       /* the same */
+	bool trusted;	       /* the operator chose the host: no rules at all */
 	/* Called before each attempt, perhaps before sl_dial_start() returns; may change all of *o
 	 * but the address (an engine chooses the source port), must not cancel the dial. May be
 	 * NULL. */

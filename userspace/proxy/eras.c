@@ -97,6 +97,8 @@ void sl_worker_listen_options(const struct sl_worker *w, const struct sl_listene
 		.backlog = BACKLOG,
 		.mss = splice ? (int)config->splice.mss : 0,
 		.window_clamp = splice ? SL_SPLICE_WINDOW_CLAMP : 0,
+		.keepalive_ms = c->keepalive_ms,
+		.fast_open = (int)c->fast_open,
 		.reuse_port = true,
 	};
 }

@@ -37,12 +37,20 @@ static bool is_idempotent(enum sl_method m)
 	}
 }
 
+static bool has_body(const struct sl_exchange *x)
+{
+	return x->request.framing.kind == SL_FRAMING_CHUNKED || x->request.framing.length;
+}
+
+bool sl_exchange_is_repeatable(const struct sl_exchange *x)
+{
+	return is_idempotent(x->request.method) && !has_body(x);
+}
+
 static bool is_repeatable(const struct sl_exchange *x)
 {
-	bool has_body = x->request.framing.kind == SL_FRAMING_CHUNKED || x->request.framing.length;
-
 	return x->head && !x->response_head && !x->interims && !x->body_started &&
-	       (has_body || is_idempotent(x->request.method));
+	       (has_body(x) || is_idempotent(x->request.method));
 }
 
 static const struct sl_retry_config *config_of(const struct sl_conn *c)

@@ -267,6 +267,7 @@ void sl_reverse_connect(struct sl_conn *c)
 		.upstream = u,
 		.hash = x->key_hash,
 		.fresh = x->retries || x->stale || may_tunnel || u->config->proxy_protocol,
+		.repeatable = !may_tunnel && sl_exchange_is_repeatable(x),
 		.again = x->retries,
 		.prepare = may_tunnel ? prepare_attempt : NULL,
 	};

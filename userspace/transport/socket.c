@@ -196,6 +196,32 @@ static int set_options(int fd, int mss, int window_clamp)
 	return 0;
 }
 
+#define KEEPALIVE_PROBES 3
+
+/* A peer that is gone is noticed after twice that time. */
+static int set_keepalive(int fd, unsigned after_ms)
+{
+	const int on = after_ms > 0, count = KEEPALIVE_PROBES;
+	const int idle_s = sl_max((int)(after_ms / 1000), 1);
+	const int interval_s = sl_max(idle_s / KEEPALIVE_PROBES, 1);
+
+	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
+		return -errno;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A kernel without it connects as ever. */
+static void allow_fast_open(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on));
+}
+
 static int socket_connect(struct sl_transport *transport, const struct sl_connect_options *o,
 			  struct sl_stream **ret)
 {
@@ -209,8 +235,12 @@ static int socket_connect(struct sl_transport *transport, const struct sl_connec
 	r = set_options(fd, o->mss, o->window_clamp);
 	if (!r)
 		r = bind_source(fd, &o->source);
+	if (!r && o->keepalive_ms)
+		r = set_keepalive(fd, o->keepalive_ms);
 	if (r < 0)
 		return r;
+	if (o->fast_open)
+		allow_fast_open(fd);
 	if (connect(fd, &o->addr.sa, sl_addr_len(&o->addr)) < 0 && errno != EINPROGRESS)
 		return -errno;
 	r = new_stream(to_transport(transport), SL_TAKE_FD(fd), &s);
@@ -240,7 +270,9 @@ static ssize_t socket_write(struct sl_stream *s, const struct iovec *iov, int n_
 	ssize_t n = n_iov == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
 			       : sendmsg(fd, &msg, MSG_NOSIGNAL);
 
-	return n < 0 ? -errno : n;
+	if (n < 0) /* in progress: the SYN took nothing, the handshake comes first */
+		return errno == EINPROGRESS ? -EAGAIN : -errno;
+	return n;
 }
 
 static int socket_finish(struct sl_stream *stream)
@@ -402,10 +434,11 @@ static int change_listener(const struct sl_listen_options *o, int *ret)
 	int clamp = o->window_clamp ? o->window_clamp : WIDEST_WINDOW;
 
 	if (setsockopt(o->fd, IPPROTO_TCP, TCP_MAXSEG, &o->mss, sizeof(o->mss)) < 0 ||
-	    setsockopt(o->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof(clamp)) < 0)
+	    setsockopt(o->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof(clamp)) < 0 ||
+	    setsockopt(o->fd, IPPROTO_TCP, TCP_FASTOPEN, &o->fast_open, sizeof(o->fast_open)) < 0)
 		return -errno;
 	*ret = o->fd;
-	return 0;
+	return set_keepalive(o->fd, o->keepalive_ms);
 }
 
 int sl_socket_listen(const struct sl_listen_options *o, int *ret)
@@ -426,8 +459,13 @@ int sl_socket_listen(const struct sl_listen_options *o, int *ret)
 	    setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
 		return -errno;
 	r = set_options(fd, o->mss, o->window_clamp); /* accepted sockets inherit them */
+	if (!r && o->keepalive_ms)
+		r = set_keepalive(fd, o->keepalive_ms);
 	if (r < 0)
 		return r;
+	if (o->fast_open &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &o->fast_open, sizeof(o->fast_open)) < 0)
+		return -errno;
 	if (bind(fd, &o->addr.sa, sl_addr_len(&o->addr)) < 0 || listen(fd, o->backlog) < 0)
 		return -errno;
 	*ret = SL_TAKE_FD(fd);

@@ -64,11 +64,13 @@ struct sl_acceptor {
 
 struct sl_listen_options {
 	struct sl_addr addr;
-	int backlog;	  /* capped by the system */
-	int mss;	  /* TCP_MAXSEG to announce at most, 0: the system's */
-	int window_clamp; /* TCP_WINDOW_CLAMP, bytes, 0: the system's */
-	bool reuse_port;  /* one of several workers on the same address */
-	bool adopt;	  /* fd listens already, as described above; borrowed */
+	int backlog;	       /* capped by the system */
+	int mss;	       /* TCP_MAXSEG to announce at most, 0: the system's */
+	int window_clamp;      /* TCP_WINDOW_CLAMP, bytes, 0: the system's */
+	unsigned keepalive_ms; /* silence after which peers are asked if they are there; 0: never */
+	int fast_open;	 /* TCP Fast Open: requests that may wait without a handshake; 0: off */
+	bool reuse_port; /* one of several workers on the same address */
+	bool adopt;	 /* fd listens already, as described above; borrowed */
 	int fd;
 };
 
@@ -77,6 +79,11 @@ struct sl_connect_options {
 	struct sl_addr source; /* AF_UNSPEC: any. A port other than 0 is bound exactly. */
 	int mss;	       /* as above */
 	int window_clamp;      /* as above */
+	unsigned keepalive_ms; /* as above */
+	/* TCP Fast Open: where the peer allowed it before, the stream is connected at once, and what
+	 * is written first goes with the SYN. The network may deliver that twice, and what is wrong
+	 * with the peer is told by read() only. */
+	bool fast_open;
 };
 
 enum sl_close_how {

@@ -175,6 +175,8 @@ struct sl_listener_config {
 	bool request_id;		    /* requests without X-Request-ID get one; false */
 	enum sl_trace_mode trace;	    /* off */
 	double trace_sample;		    /* of traces that are made, 1.0 */
+	uint32_t keepalive_ms;		    /* silence before TCP asks a client, 0: never; 0 */
+	uint32_t fast_open;		    /* TCP Fast Open: queue, 0: off; 0 */
 	struct sl_cidr *proxy_from;	    /* who sends a PROXY header first */
 	size_t n_proxy_from;
 	struct sl_route_config *routes; /* of all modes but SL_MODE_FORWARD: at least one */
@@ -224,6 +226,8 @@ struct sl_upstream_pool_config {
 	uint32_t queue_timeout_ms; /* 1s */
 	uint32_t requests;	   /* that a connection may carry, 0: no limit; 0 */
 	uint32_t age_ms;	   /* of a connection, 0: no limit; 1h */
+	uint32_t keepalive_ms;	   /* silence before TCP asks, 0: never; 0 */
+	bool fast_open;		   /* requests that may be repeated go with the SYN; false */
 };
 
 /* What makes a request be sent again, as long as nothing of a response was forwarded. */

@@ -256,6 +256,8 @@ static const struct sl_yaml_key listener_keys[] = {
 	{.name = "limits", .read = sl_yaml_read_map, .map = &listener_limits_map},
 	{READ_LISTENER("proxy_from", sl_yaml_read_list, proxy_from), .list = &sl_config_proxy_from},
 	{READ_LISTENER("splice", sl_yaml_read_choice, splice), .choices = splice_choices},
+	{READ_LISTENER("keepalive", sl_yaml_read_duration, keepalive_ms), .max = 32767000},
+	{READ_LISTENER("fast_open", sl_yaml_read_number, fast_open), .max = 65535},
 	{READ_LISTENER("request_id", sl_yaml_read_bool, request_id)},
 	{READ_LISTENER("trace", sl_yaml_read_choice, trace), .choices = trace_choices},
 	{READ_LISTENER("trace_sample", sl_yaml_read_fraction, trace_sample)},

@@ -153,6 +153,8 @@ static const struct sl_yaml_key pool_keys[] = {
 	 .max = DAY_MS},
 	{READ_UPSTREAM("requests", sl_yaml_read_number, pool.requests), .max = 1000000000},
 	{READ_UPSTREAM("age", sl_yaml_read_duration, pool.age_ms), .max = DAY_MS},
+	{READ_UPSTREAM("keepalive", sl_yaml_read_duration, pool.keepalive_ms), .max = 32767000},
+	{READ_UPSTREAM("fast_open", sl_yaml_read_bool, pool.fast_open)},
 };
 static const struct sl_yaml_map pool_map = {pool_keys, SL_ARRAY_SIZE(pool_keys)};
 

@@ -210,6 +210,7 @@ static void prepare_attempt(void *owner, struct sl_connect_options *o)
 
 static int dial(struct sl_lease *l, uint32_t timeout_ms)
 {
+	const struct sl_upstream_pool_config *pool = &l->server->upstream->config->pool;
 	const struct sl_server_config *s = l->server->config;
 	const struct sl_dial_options o = {
 		.transport = l->options.worker->transport,
@@ -217,6 +218,8 @@ static int dial(struct sl_lease *l, uint32_t timeout_ms)
 		.host = sl_slice_str(s->host),
 		.port = s->port,
 		.timeout_ms = timeout_ms,
+		.keepalive_ms = pool->keepalive_ms,
+		.fast_open = pool->fast_open && l->options.repeatable,
 		.trusted = true,
 		.prepare = l->options.prepare ? prepare_attempt : NULL,
 	};

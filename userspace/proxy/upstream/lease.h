@@ -35,8 +35,9 @@ const char *sl_lease_result_name(enum sl_lease_result r);
 struct sl_lease_options {
 	struct sl_worker *worker;
 	struct sl_upstream *upstream;
-	uint64_t hash; /* of the request's key, for balance: maglev */
-	bool fresh;    /* a new connection only */
+	uint64_t hash;	 /* of the request's key, for balance: maglev */
+	bool fresh;	 /* a new connection only */
+	bool repeatable; /* what is written first may reach the server twice */
 	/* The lease's last use failed the request: another server if there is one not tried yet. */
 	bool again;
 	/* Called before each attempt to connect, as in struct sl_dial_options. May be NULL. */
