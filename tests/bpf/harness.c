@@ -33,6 +33,8 @@ int harness_open(struct harness *h, uint32_t slots)
 	snprintf(h->folder, sizeof(h->folder), "/sys/fs/bpf/sluice-test-%d", getpid());
 	r = sl_loader_load(h->folder, slots);
 	if (!r)
+		r = sl_loader_load_xdp(h->folder);
+	if (!r)
 		r = sl_pins_open(h->folder, &h->pins);
 	if (r) {
 		printf("1..0 # SKIP BPF programs can't be loaded here: %s\n", strerror(-r));

@@ -145,6 +145,22 @@ static void two_folders_share_a_device(void **state)
 	assert_int_equal(tc_programs("sl0"), 1);
 }
 
+/* The verifier takes as long for it as for all others, and most hosts have no use for it. */
+static void the_xdp_program_is_loaded_when_a_device_asks_for_it(void **state)
+{
+	const char *how;
+	char folder[80];
+	int before;
+
+	snprintf(folder, sizeof(folder), "%s-lazy", h.folder);
+	assert_int_equal(sl_loader_load(folder, HARNESS_SLOTS), 0);
+	before = sl_pin_open(folder, "splice_xdp");
+	assert_int_equal(sl_loader_attach(folder, "sl0", SL_HOOK_XDP, &how), 0);
+	assert_int_equal(sl_loader_load_xdp(folder), 0);
+	assert_int_equal(sl_loader_unload(folder), 0);
+	assert_int_equal(before, -ENOENT);
+}
+
 static void a_device_has_one_hook_at_a_time(void **state)
 {
 	uint32_t ifindex = if_nametoindex("sl0");
@@ -340,6 +356,7 @@ int main(void)
 		cmocka_unit_test(an_empty_folder_is_no_engine),
 		cmocka_unit_test(devices_are_attached_once_and_stay_so),
 		cmocka_unit_test(two_folders_share_a_device),
+		cmocka_unit_test(the_xdp_program_is_loaded_when_a_device_asks_for_it),
 		cmocka_unit_test(a_device_has_one_hook_at_a_time),
 		cmocka_unit_test(netlink_tells_of_links_and_routes),
 		cmocka_unit_test(the_hook_suits_the_device),

@@ -312,9 +312,11 @@ static int attach_tc(const char *folder, const char *device, uint32_t ifindex, c
 static int attach_xdp(const char *folder, const char *device, uint32_t ifindex, bool generic,
 		      const char **ret_how)
 {
-	int r = attach_link(folder, device, ifindex, SL_HOOK_XDP,
-			    generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
+	int r = sl_loader_load_xdp(folder);
 
+	if (!r)
+		r = attach_link(folder, device, ifindex, SL_HOOK_XDP,
+				generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
 	if (!r) {
 		*ret_how = generic ? "xdp (generic)" : "xdp (native)";
 		sl_links_detach(folder, ifindex, SL_HOOK_TC);

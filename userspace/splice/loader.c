@@ -64,21 +64,25 @@ static int load_program(struct bpf_object *object, const char *folder, uint32_t 
 			  folder, name);
 }
 
-static int load_splice(const char *folder, uint32_t pairs)
+static int load_tc(const char *folder, uint32_t pairs)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = folder);
-	struct splice_xdp *xdp;
-	struct splice_tc *tc;
+	struct splice_tc *tc = splice_tc__open_opts(&opts);
 	int r;
 
-	tc = splice_tc__open_opts(&opts);
 	if (!tc)
 		return -errno;
 	r = load_program(tc->obj, folder, pairs, "sl_splice_tc", "splice_tc");
 	splice_tc__destroy(tc);
-	if (r)
-		return r;
-	xdp = splice_xdp__open_opts(&opts);
+	return r;
+}
+
+static int load_xdp(const char *folder, uint32_t pairs)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = folder);
+	struct splice_xdp *xdp = splice_xdp__open_opts(&opts);
+	int r;
+
 	if (!xdp)
 		return -errno;
 	r = load_program(xdp->obj, folder, pairs, "sl_splice_xdp", "splice_xdp");
@@ -104,7 +108,7 @@ static int load_control(const char *folder, uint32_t pairs, bool call)
 
 static int load_all(const char *folder, uint32_t pairs)
 {
-	int r = load_splice(folder, pairs);
+	int r = load_tc(folder, pairs);
 
 	if (r)
 		return r;
@@ -130,6 +134,28 @@ int sl_loader_load(const char *folder, uint32_t pairs)
 		if (!r)
 			r = load_all(folder, pairs);
 	}
+	sl_libbpf_speak();
+	return r;
+}
+
+static bool has_xdp(const char *folder)
+{
+	_sl_close_ int fd = sl_pin_open(folder, "splice_xdp");
+
+	return fd >= 0;
+}
+
+int sl_loader_load_xdp(const char *folder)
+{
+	struct sl_layout l;
+	int r;
+
+	if (has_xdp(folder))
+		return 0;
+	sl_libbpf_hush();
+	r = sl_pin_layout(folder, &l);
+	if (!r)
+		r = load_xdp(folder, l.pairs);
 	sl_libbpf_speak();
 	return r;
 }

@@ -5,7 +5,7 @@
 /* The packet engine's BPF side: programs, maps and links, pinned under one folder of a bpffs, where
  * they outlive this process. Nothing here logs; all functions return 0 or -errno.
  *
- * Pins: flows, pairs, counters, events, layout (maps); splice_tc, splice_xdp, control (programs);
+ * Pins: flows, pairs, counters, events, layout (maps); splice_tc, control, splice_xdp (programs);
  * link_DEVICE_IFINDEX_HOOK. Needs CAP_BPF and CAP_NET_ADMIN; CAP_PERFMON, too, for the verifier's
  * sake; CAP_SYS_ADMIN only where a bpffs has to be mounted first, which is the administrator's. */
 
@@ -25,6 +25,10 @@ const char *sl_hook_name(enum sl_hook h);
  * kept, whatever `pairs` says. -EPROTO: maps of another layout are pinned there (unload first);
  * -EPERM: privileges; -ENOENT: no bpffs. */
 int sl_loader_load(const char *folder, uint32_t pairs);
+
+/* The XDP program, too, beside what is loaded already: half of the verifier's work, for devices that ask
+ * for it. Once is enough; sl_loader_attach() does it when it has to. */
+int sl_loader_load_xdp(const char *folder);
 
 /* Attaches to a device, for good; once is enough. *ret_how says what was done (static). -EBUSY:
  * another program holds the device's XDP hook, or eight folders' programs its clsact; -EOPNOTSUPP:

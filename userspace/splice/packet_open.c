@@ -165,9 +165,20 @@ static int fail(int r, const char *reason)
 	return r;
 }
 
+/* XDP that is configured is loaded now: a worker that attaches to a device would have to wait for it. */
+static int load_programs(void)
+{
+	enum sl_hook hook = sl_packet_shared.config.hook;
+	int r = sl_loader_load(SL_LOADER_FOLDER, sl_packet_shared.config.pairs);
+
+	if (!r && (hook == SL_HOOK_XDP || hook == SL_HOOK_XDP_GENERIC))
+		r = sl_loader_load_xdp(SL_LOADER_FOLDER);
+	return r;
+}
+
 int sl_packet_open_all(int (*on_event)(void *context, void *data, size_t len))
 {
-	int r = sl_loader_load(SL_LOADER_FOLDER, sl_packet_shared.config.pairs);
+	int r = load_programs();
 	const char *reason;
 
 	if (r && sl_libbpf_refusal())

@@ -216,6 +216,8 @@ static void try_all(struct sl_selftest *t)
 	t->isolated = isolate();
 	snprintf(folder, sizeof(folder), "%s-probe-%d", SL_LOADER_FOLDER, getpid());
 	t->load = sl_loader_load(folder, SLOTS);
+	if (!t->load)
+		t->load = sl_loader_load_xdp(folder);
 	if (t->load && sl_libbpf_refusal())
 		snprintf(t->refusal, sizeof(t->refusal), "%s", sl_libbpf_refusal());
 	if (!t->load)
