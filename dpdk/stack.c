@@ -148,6 +148,11 @@ static bool takes(const struct sl_port *p, const uint8_t *data, uint32_t len)
 		sl_stack_counters.malformed++;
 		return false;
 	}
+	/* The port may see all frames on its wire, and lwIP does not look. */
+	if (!(data[0] & 1) && memcmp(data, sl_port_mac(p), ETH_ALEN)) {
+		sl_stack_counters.not_ours++;
+		return false;
+	}
 	type = (uint16_t)(data[12] << 8 | data[13]);
 	if (type == ETHTYPE_ARP)
 		return true;

@@ -44,17 +44,14 @@ class DpdkLab(Lab):
 
 def through(lab, address, host, port, size, seed):
     """A tunnel that carries `size` bytes and gets them back."""
-    with lab.net.client.connect(address, 3128, 30) as sock:
-        sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = sock.recv(1)
-            check(byte, lambda: f"CONNECT: {head!r}")
-            head += byte
-        check(b" 200 " in head, lambda: f"CONNECT: {head!r}")
-        sender = in_thread(send_stream, sock, seed, size)
-        receive_stream(sock, seed, size)
-        sender.join(60)
+    lab.sluice.address = address
+    try:
+        with lab.sluice.tunnel(host, port) as wire:
+            sender = in_thread(send_stream, wire.sock, seed, size)
+            receive_stream(wire.sock, seed, size)
+            sender.join(60)
+    finally:
+        lab.sluice.address = PROXY_C
 
 
 @suite.test()
@@ -81,7 +78,7 @@ def a_closed_port_refuses_at_once(lab):
 @suite.test()
 def ipv6_carries_bytes_to_ipv6_and_ipv4(lab):
     six = Origin(lab.net.server, "fd00:2::2", 0, echo)
-    through(lab, "fd00:1::1", "[fd00:2::2]", six.port, 200_000, 5)
+    through(lab, "fd00:1::1", "fd00:2::2", six.port, 200_000, 5)
     six.close()
 
 
