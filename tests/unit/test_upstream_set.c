@@ -167,6 +167,27 @@ static void an_address_that_is_back_is_the_same_server(void **state)
 	close_fixture(&f);
 }
 
+/* Its slot used to go to the next address that came, and the operator's word with it. */
+static void a_drained_address_that_is_back_is_still_drained(void **state)
+{
+	struct fixture f;
+
+	open_fixture(&f, SL_BALANCE_ROUND_ROBIN);
+	set(&f, 1, 1);
+	sl_server_set_drained(server(&f, "10.0.1.1:80"), true, NOW);
+	for (unsigned from = 2; from < 9; from++)
+		set(&f, from, 2);
+	assert_null(server(&f, "10.0.1.1:80"));
+	set(&f, 1, 2);
+	assert_int_equal(sl_server_state(server(&f, "10.0.1.1:80"), NOW), SL_SERVER_DRAINED);
+	assert_int_equal(sl_server_state(server(&f, "10.0.1.2:80"), NOW), SL_SERVER_UP);
+	/* With no other slot left, what is there goes before what was. */
+	assert_int_equal(set(&f, 20, 1), 0);
+	set(&f, 20, SL_SERVERS_MAX - 1);
+	assert_int_equal(set(&f, 20, SL_SERVERS_MAX - 1), 0);
+	close_fixture(&f);
+}
+
 static void what_finds_no_slot_is_left_out(void **state)
 {
 	struct fixture f;
@@ -401,6 +422,7 @@ int main(void)
 		cmocka_unit_test(workers_are_told_of_new_servers_before_old_ones_go),
 		cmocka_unit_test(the_slot_of_a_removed_server_waits_for_what_is_open),
 		cmocka_unit_test(an_address_that_is_back_is_the_same_server),
+		cmocka_unit_test(a_drained_address_that_is_back_is_still_drained),
 		cmocka_unit_test(what_finds_no_slot_is_left_out),
 		cmocka_unit_test(servers_that_stay_keep_their_state),
 		cmocka_unit_test(addresses_stay_while_their_name_does),

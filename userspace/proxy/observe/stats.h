@@ -34,7 +34,7 @@
 	X(responses_own_total, "Responses that sluice made itself")                                \
 	X(responses_aborted_total, "Responses cut off because the origin or a body failed")        \
 	X(upstream_connects_total, "Upstream connections opened")                                  \
-	X(upstream_failures_total, "Upstream connections that could not be opened")                \
+	X(upstream_failures_total, "Requests that got no upstream connection")                     \
 	X(upstream_reused_total, "Requests sent on a pooled upstream connection")                  \
 	X(upstream_taken_over_total, "Of these, connections that another worker had pooled")       \
 	X(upstream_waits_total, "Requests that waited for a connection of a full upstream")        \

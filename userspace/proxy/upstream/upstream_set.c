@@ -141,18 +141,24 @@ static struct sl_server *find(const struct sl_upstream *u, const char *address)
 	return found;
 }
 
+/* Drained ones last: when their address is back, they are still to be drained. */
 static struct sl_server *find_free(const struct sl_upstream *u)
 {
+	struct sl_server *drained = NULL;
+
 	for (size_t i = 0; i < SL_SERVERS_MAX; i++) {
 		struct sl_server *s = &u->server[i];
 
 		if (i >= u->n_servers)
 			return s;
-		if (s->removed && !__atomic_load_n(&s->leased, __ATOMIC_SEQ_CST) &&
-		    !__atomic_load_n(&s->idle, __ATOMIC_SEQ_CST))
+		if (!s->removed || __atomic_load_n(&s->leased, __ATOMIC_SEQ_CST) ||
+		    __atomic_load_n(&s->idle, __ATOMIC_SEQ_CST))
+			continue;
+		if (!s->health.drained)
 			return s;
+		drained = s;
 	}
-	return NULL;
+	return drained;
 }
 
 /* A server that is new starts slowly, where that is configured. */
