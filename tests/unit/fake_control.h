@@ -139,6 +139,12 @@ static inline void fake_reopen_logs(void *owner)
 	((struct fake_control *)owner)->reopened++;
 }
 
+static inline uint32_t fake_stuck(void *owner, uint64_t *ret_stalls)
+{
+	*ret_stalls = 0;
+	return 0;
+}
+
 static inline int fake_reload(void *owner, struct sl_config_error *ret_error)
 {
 	return 0;
@@ -230,6 +236,7 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,
 		.reopen_logs = fake_reopen_logs,
+		.stuck = fake_stuck,
 		.reload = fake_reload,
 		.upgrade = fake_reload,
 		.configuration = fake_configuration,

@@ -108,7 +108,10 @@ static void print_sum(FILE *f, const json_t *payload, size_t n)
 	uint64_t total = sl_answer_number(payload, "total");
 	uint64_t seen = sl_answer_number(payload, "seen");
 	uint64_t matched = sl_answer_number(payload, "matched");
+	uint64_t stuck = sl_answer_number(payload, "stuck_workers");
 
+	if (stuck)
+		fprintf(f, "pairs of %" PRIu64 " worker(s) are missing: stuck\n", stuck);
 	if (seen && seen < total)
 		fprintf(f,
 			"%zu pairs shown, %" PRIu64 " match of the %" PRIu64 " looked at, %" PRIu64

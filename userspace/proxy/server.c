@@ -130,12 +130,22 @@ static void announce(const struct sl_daemon *s)
 		sl_addr_format(&s->config->metrics, text));
 }
 
+/* Its thread can't be waited for. Nothing is lost that the kernel would not clean up. */
+static void end_if_stuck(const struct sl_daemon *s)
+{
+	if (!s->n_stuck)
+		return;
+	sl_error("%u workers are stuck: this is no orderly end", s->n_stuck);
+	_exit(1);
+}
+
 static void stop(struct sl_daemon *s)
 {
 	sl_server_end_upgrade(s);
 	sl_inherited_close(&s->inherited);
 	sl_control_close(s->control);
 	sl_server_stop_checks(s);
+	end_if_stuck(s);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_stop(s->worker[i]);
 	for (uint32_t i = 0; i < s->n_workers; i++)
@@ -176,6 +186,8 @@ int sl_server_run(struct sl_config *config, const struct sl_server_parts *parts)
 	r = start(s, config);
 	if (!r) {
 		announce(s);
+		sl_server_start_watchdog(s);
+		sl_server_tell_ready(s);
 		r = sl_loop_run(s->loop);
 	}
 	stop(s);

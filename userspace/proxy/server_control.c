@@ -10,6 +10,8 @@
 
 #include "base/util.h"
 
+#define FLOWS_MS 1000 /* that one worker may keep the caller waiting */
+
 static void read_stats(void *owner, struct sl_stats *ret)
 {
 	struct sl_daemon *s = owner;
@@ -74,8 +76,8 @@ static int read_flows(void *owner, uint32_t max,
 	uint64_t all = 0;
 
 	for (uint32_t i = 0; i < s->n_workers; i++) {
-		if (call.seen < max)
-			sl_worker_call(s->worker[i], list_flows, &call);
+		if (call.seen < max && !s->stuck[i])
+			sl_worker_ask(s->worker[i], list_flows, &call, FLOWS_MS);
 		all += __atomic_load_n(&s->worker[i]->stats.tunnels_active, __ATOMIC_RELAXED);
 	}
 	return (int)sl_max((uint64_t)call.seen, sl_min(all, (uint64_t)INT32_MAX));
@@ -158,6 +160,14 @@ static int reload(void *owner, struct sl_config_error *ret_error)
 static int upgrade(void *owner, struct sl_config_error *ret_error)
 {
 	return sl_server_upgrade(owner, ret_error);
+}
+
+static uint32_t count_stuck(void *owner, uint64_t *ret_stalls)
+{
+	const struct sl_daemon *s = owner;
+
+	*ret_stalls = s->stalls;
+	return s->n_stuck;
 }
 
 static void read_configuration(void *owner, struct sl_configuration_info *ret)
@@ -257,6 +267,7 @@ int sl_server_open_control(struct sl_daemon *s)
 		.uptime_ms = uptime_ms,
 		.drain = drain_asked,
 		.reopen_logs = reopen_logs,
+		.stuck = count_stuck,
 		.reload = reload,
 		.upgrade = upgrade,
 		.configuration = read_configuration,

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "proxy/notify.h"
 #include "proxy/server_state.h"
 #include "proxy/upstream/upstream_set.h"
 
@@ -79,6 +80,8 @@ static int make(struct sl_daemon *s, struct draft *d, struct sl_config_error *re
 		return fail(-ENOENT, ret_error, "sluice runs without a file: nothing to reload");
 	if (s->draining)
 		return fail(-ESHUTDOWN, ret_error, "sluice is draining");
+	if (s->n_stuck)
+		return fail(-EBUSY, ret_error, "a worker is stuck");
 	r = sl_config_load(s->config->file, &d->config, ret_error);
 	if (!r)
 		r = sl_server_check_fixed(s, d->config, ret_error);
@@ -193,18 +196,32 @@ static void put_to_use(struct sl_daemon *s, const struct draft *d)
 		sl_error("reload: health checks: %s", strerror(-r));
 }
 
+static void tell_reloading(void)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)sl_clock_us());
+	sl_notify(text, -1);
+}
+
 int sl_server_reload(struct sl_daemon *s, struct sl_config_error *ret_error)
 {
 	struct draft d = {0};
-	int r = make(s, &d, ret_error);
+	int r;
+
+	tell_reloading();
+	r = make(s, &d, ret_error);
 
 	if (r < 0) {
 		discard(s, &d);
+		sl_notify("READY=1", -1);
 		s->reloads_refused++;
 		sl_error("reload refused, the configuration stays as it is: %s", ret_error->text);
 		return r;
 	}
 	put_to_use(s, &d);
+	sl_server_tell_ready(s);
 	sl_info("configuration %llu is in use: %s", (unsigned long long)s->generation->number,
 		s->config->file);
 	return 0;

@@ -10,8 +10,10 @@
 #include <sys/signalfd.h>
 
 #include "base/util.h"
+#include "proxy/notify.h"
 
 #define DRAIN_CHECK_MS 20
+#define ASK_MS	       2000
 
 /* --- drain --- */
 
@@ -49,18 +51,46 @@ static void drain_worker(struct sl_worker *w, void *arg)
 	sl_worker_drain(w);
 }
 
-void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
+static void close_listeners(struct sl_daemon *s)
 {
-	if (bound_ms)
-		s->drain_until_ms = sl_loop_now_ms(s->loop) + bound_ms;
-	if (s->draining)
-		return;
-	s->draining = true;
-	sl_timer_init(&s->drain_check, check_drain);
+	s->closing_listeners = false;
 	sl_info("draining %llu connections", (unsigned long long)active_connections(s));
 	for (uint32_t i = 0; i < s->n_workers; i++)
-		sl_worker_call(s->worker[i], drain_worker, NULL);
+		if (sl_worker_ask(s->worker[i], drain_worker, NULL, ASK_MS) < 0)
+			sl_error("drain: worker %u does not answer", i);
+	if (s->drain_bound_ms)
+		s->drain_until_ms = sl_loop_now_ms(s->loop) + s->drain_bound_ms;
+	sl_timer_init(&s->drain_check, check_drain);
 	sl_loop_arm(s->loop, &s->drain_check, 1);
+}
+
+static void delay_passed(struct sl_timer *t)
+{
+	close_listeners(sl_container_of(t, struct sl_daemon, drain_check));
+}
+
+/* Whoever balances by readiness sees it go before a connection is refused. */
+void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
+{
+	uint32_t delay = s->retired ? 0 : s->config->timeouts.drain_delay;
+
+	s->drain_bound_ms = bound_ms;
+	if (s->draining) {
+		if (bound_ms && !s->closing_listeners)
+			s->drain_until_ms = sl_loop_now_ms(s->loop) + bound_ms;
+		return;
+	}
+	s->draining = true;
+	if (!s->retired)
+		sl_notify("STOPPING=1", -1);
+	if (!delay) {
+		close_listeners(s);
+		return;
+	}
+	sl_info("draining: not ready from now on, listeners close in %u ms", delay);
+	s->closing_listeners = true;
+	sl_timer_init(&s->drain_check, delay_passed);
+	sl_loop_arm(s->loop, &s->drain_check, delay);
 }
 
 /* --- signals --- */

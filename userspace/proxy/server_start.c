@@ -66,7 +66,7 @@ int sl_server_first_generation(struct sl_daemon *s, struct sl_config *config)
 
 /* --- listeners --- */
 
-static bool listens_on(const void *config, const struct sl_addr *addr)
+bool sl_server_listens_on(const void *config, const struct sl_addr *addr)
 {
 	const struct sl_config *c = config;
 
@@ -78,7 +78,8 @@ static bool listens_on(const void *config, const struct sl_addr *addr)
 
 void sl_server_close_doors(struct sl_daemon *s, const struct sl_config *c)
 {
-	sl_doors_keep(&s->doors, listens_on, c);
+	sl_server_tell_closed(s, c);
+	sl_doors_keep(&s->doors, sl_server_listens_on, c);
 }
 
 int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,

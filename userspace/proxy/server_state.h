@@ -10,6 +10,7 @@
  * server_fixed.c    what can't change while it runs
  * server_reload.c   another configuration, checked and put to use
  * server_upgrade.c  another process takes over, or this one did from another
+ * server_watchdog.c  workers that stand still, and what the service manager is told
  * server_signals.c  signals, and the drain that some of them begin */
 
 #include "base/loop.h"
@@ -53,10 +54,18 @@ struct sl_daemon {
 	uint64_t reloads_refused, upgrades_failed;
 	uint32_t first_head, first_pool; /* limits.head and pool.idle that memory was made for */
 	bool engines_of_auto;		 /* those that `splice: auto` may use were loaded */
-	struct sl_timer drain_check;
+	struct sl_timer drain_check, watchdog;
+	bool stuck[SL_WORKERS_MAX];
+	uint32_t n_stuck;
+	uint64_t stalls;      /* times that a worker got stuck */
+	uint64_t watchdog_ms; /* how often the service manager is told; 0: never */
+	uint64_t looked_ms, notified_ms;
 	uint64_t started_ms;
 	uint64_t drain_until_ms; /* 0: without bound */
+	uint64_t drain_bound_ms;
+	bool closing_listeners; /* they close when the delay has passed */
 	bool draining;
+	bool retired; /* another process serves: the service manager is its business */
 };
 
 /* The first generation. 0 or -errno; the cause is logged. */
@@ -100,6 +109,15 @@ void sl_server_end_upgrade(struct sl_daemon *s);
  * this one serves. Nothing happens if there is no other. 0, or -errno: the other one goes on. */
 int sl_server_take_engine(struct sl_daemon *s);
 int sl_server_tell_serving(struct sl_daemon *s);
+
+/* Looks after the workers from now on. */
+void sl_server_start_watchdog(struct sl_daemon *s);
+/* The service manager learns that sluice serves, and gets the listening sockets to keep. */
+void sl_server_tell_ready(struct sl_daemon *s);
+/* It forgets those that the configuration doesn't listen on. */
+void sl_server_tell_closed(struct sl_daemon *s, const struct sl_config *c);
+/* Whether a configuration has a listener there. */
+bool sl_server_listens_on(const void *config, const struct sl_addr *addr);
 
 /* Opens the admin socket and the metrics address. 0 or -errno; the cause is logged. */
 int sl_server_open_control(struct sl_daemon *s);

@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "proxy/notify.h"
 #include "proxy/server_state.h"
 
 #define FIRST_FD    3
@@ -210,7 +211,12 @@ static void mark(struct sl_worker *w, void *arg)
 
 static void retire(struct sl_daemon *s)
 {
+	char text[32];
+
 	sl_info("upgrade: process %d serves now", (int)s->upgrade.pid);
+	snprintf(text, sizeof(text), "MAINPID=%d", (int)s->upgrade.pid);
+	sl_notify(text, -1);
+	s->retired = true;
 	sl_server_end_upgrade(s);
 	sl_server_stop_checks(s);
 	sl_control_hand_over(s->control);

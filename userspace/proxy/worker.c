@@ -4,6 +4,7 @@
 #include "proxy/worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,7 @@ static void tick(struct sl_timer *t)
 {
 	struct sl_worker *w = sl_container_of(t, struct sl_worker, tick);
 
+	__atomic_store_n(&w->turned_ms, sl_loop_now_ms(w->loop), __ATOMIC_RELAXED);
 	check_engines(w);
 	sl_worker_count_acceptors(w);
 	if (sl_slab_bytes(&w->buffers.slab) > BUFFERS_KEPT_BYTES)
@@ -212,6 +214,7 @@ int sl_worker_new(const struct sl_shared *shared, uint32_t index, struct sl_gene
 		return r;
 	}
 	count_memory(w);
+	w->turned_ms = sl_loop_now_ms(w->loop);
 	sl_loop_arm(w->loop, &w->tick, TICK_MS);
 	*ret = w;
 	return 0;
@@ -229,7 +232,12 @@ void sl_worker_set_limits(struct sl_worker *w)
 static void *worker_main(void *arg)
 {
 	struct sl_worker *w = arg;
-	int r = sl_loop_run(w->loop);
+	char name[16]; /* what the kernel has room for; top(1) and gdb(1) show it */
+	int r;
+
+	snprintf(name, sizeof(name), "worker %u", w->index);
+	pthread_setname_np(pthread_self(), name);
+	r = sl_loop_run(w->loop);
 
 	if (r < 0)
 		sl_error("worker %u: event loop: %s", w->index, strerror(-r));
@@ -343,47 +351,6 @@ void sl_worker_free(struct sl_worker *w)
 	sl_slab_destroy(&w->adopted_slab);
 	sl_worker_leave(w);
 	free(w);
-}
-
-/* --- calls from other threads --- */
-
-struct call {
-	struct sl_task task;
-	struct sl_worker *worker;
-	void (*fn)(struct sl_worker *w, void *arg);
-	void *arg;
-	pthread_mutex_t lock;
-	pthread_cond_t done_cond;
-	bool done;
-};
-
-static void run_call(struct sl_task *t)
-{
-	struct call *call = sl_container_of(t, struct call, task);
-
-	call->fn(call->worker, call->arg);
-	pthread_mutex_lock(&call->lock);
-	call->done = true;
-	pthread_cond_signal(&call->done_cond);
-	pthread_mutex_unlock(&call->lock);
-}
-
-void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg)
-{
-	struct call call = {
-		.worker = w,
-		.fn = fn,
-		.arg = arg,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.done_cond = PTHREAD_COND_INITIALIZER,
-	};
-
-	sl_task_init(&call.task, run_call);
-	sl_loop_post(w->loop, &call.task);
-	pthread_mutex_lock(&call.lock);
-	while (!call.done)
-		pthread_cond_wait(&call.done_cond, &call.lock);
-	pthread_mutex_unlock(&call.lock);
 }
 
 uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,

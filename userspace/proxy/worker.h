@@ -88,6 +88,7 @@ struct sl_worker {
 	struct sl_list adopted; /* adopted.c */
 	struct sl_slab adopted_slab;
 	uint64_t next_id;
+	uint64_t turned_ms; /* when the loop turned last, within a second: the watchdog reads it */
 	uint32_t pooled_most; /* idle connections to servers that there is room for */
 	bool draining;
 	/* When draining: another process has the listeners, so what waits there is its, and connections
@@ -116,6 +117,10 @@ void sl_worker_free(struct sl_worker *w);
 
 /* Runs fn(w, arg) in the worker's thread and waits for it. Not from the worker's own thread. */
 void sl_worker_call(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg);
+
+/* The same, for at most so long: -ETIMEDOUT, and it will not run. Or -ENOMEM. */
+int sl_worker_ask(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg), void *arg,
+		  uint32_t bound_ms);
 
 /* An upstream (arg) changed: idle connections to removed servers, or all if it is retired, are closed, its
  * table is used. In the worker's thread. */

@@ -56,14 +56,15 @@ struct sl_limits_config {
 
 /* Milliseconds; every one is at least 1 and at most a day (tunnel: 30 days). */
 struct sl_timeouts_config {
-	uint32_t header;   /* whole request head, from its first byte (or from accept), 10s */
-	uint32_t body;	   /* no progress of a body in either direction, 30s */
-	uint32_t idle;	   /* keep-alive connection without a request, 60s */
-	uint32_t connect;  /* upstream connect, names included, 5s */
-	uint32_t upstream; /* from request sent to response head, 30s */
-	uint32_t tunnel;   /* tunnel without a byte either way, 1h */
-	uint32_t drain;	   /* bound on the drain after TERM, 30s */
-	uint32_t upgrade;  /* the same of a process that handed over, 1h */
+	uint32_t header;      /* whole request head, from its first byte (or from accept), 10s */
+	uint32_t body;	      /* no progress of a body in either direction, 30s */
+	uint32_t idle;	      /* keep-alive connection without a request, 60s */
+	uint32_t connect;     /* upstream connect, names included, 5s */
+	uint32_t upstream;    /* from request sent to response head, 30s */
+	uint32_t tunnel;      /* tunnel without a byte either way, 1h */
+	uint32_t drain;	      /* bound on the drain after TERM, 30s */
+	uint32_t drain_delay; /* from not ready to closed listeners, 0 */
+	uint32_t upgrade;     /* the same of a process that handed over, 1h */
 };
 
 enum sl_access_log_format {

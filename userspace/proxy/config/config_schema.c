@@ -133,9 +133,15 @@ static const struct sl_yaml_map limits_map = {limits_keys, SL_ARRAY_SIZE(limits_
 		READ_CONFIG(#key, sl_yaml_read_duration, timeouts.key), .min = 1, .max = (most) \
 	}
 static const struct sl_yaml_key timeouts_keys[] = {
-	TIMEOUT(header, DAY_MS),  TIMEOUT(body, DAY_MS),     TIMEOUT(idle, DAY_MS),
-	TIMEOUT(connect, DAY_MS), TIMEOUT(upstream, DAY_MS), TIMEOUT(tunnel, 30 * DAY_MS),
-	TIMEOUT(drain, DAY_MS),	  TIMEOUT(upgrade, DAY_MS),
+	TIMEOUT(header, DAY_MS),
+	TIMEOUT(body, DAY_MS),
+	TIMEOUT(idle, DAY_MS),
+	TIMEOUT(connect, DAY_MS),
+	TIMEOUT(upstream, DAY_MS),
+	TIMEOUT(tunnel, 30 * DAY_MS),
+	TIMEOUT(drain, DAY_MS),
+	TIMEOUT(upgrade, DAY_MS),
+	{READ_CONFIG("drain_delay", sl_yaml_read_duration, timeouts.drain_delay), .max = DAY_MS},
 };
 static const struct sl_yaml_map timeouts_map = {timeouts_keys, SL_ARRAY_SIZE(timeouts_keys)};
 

@@ -243,6 +243,7 @@ json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_f
 {
 	struct sl_flow_list list = {.filter = filter};
 	json_t *flows = NULL;
+	uint64_t stalls;
 	int total = source->flows(source->owner, filter->scan, sl_flow_list_offer, &list);
 
 	if (total >= 0 && !list.out_of_memory) {
@@ -254,8 +255,9 @@ json_t *sl_admin_flows(const struct sl_control_source *source, const struct sl_f
 	free(list.flow);
 	if (!flows)
 		return NULL;
-	return json_pack("{s:i, s:o, s:o, s:o}", "total", total, "seen", number(list.seen),
-			 "matched", number(list.matched), "flows", flows);
+	return json_pack("{s:i, s:o, s:o, s:o, s:o}", "total", total, "seen", number(list.seen),
+			 "matched", number(list.matched), "flows", flows, "stuck_workers",
+			 number(source->stuck(source->owner, &stalls)));
 }
 
 static void append_server(void *arg, const struct sl_server_info *s)

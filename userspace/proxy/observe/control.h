@@ -40,6 +40,8 @@ struct sl_control_source {
 	/* Calls each for every pair, at most max; returns how many there are, or -errno. */
 	int (*flows)(void *owner, uint32_t max,
 		     void (*each)(void *arg, const struct sl_flow_info *f), void *arg);
+	/* Workers that stand still, whose pairs are missing above; and how often one did. */
+	uint32_t (*stuck)(void *owner, uint64_t *ret_stalls);
 	/* Engine name, availability and reason, by index; false at the end. */
 	bool (*engine)(void *owner, uint32_t i, const char **ret_name,
 		       struct sl_engine_report *ret_report, struct sl_engine_totals *ret_totals);

@@ -111,6 +111,12 @@ static void write_configuration(FILE *f, const struct sl_control_source *source)
 {
 	struct sl_configuration_info c;
 
+	uint64_t stalls;
+
+	sl_expo_plain(f, "sluice_workers_stuck", "gauge", "Workers whose loop does not turn",
+		      source->stuck(source->owner, &stalls));
+	sl_expo_plain(f, "sluice_worker_stalls_total", "counter", "Times that a worker got stuck",
+		      stalls);
 	source->configuration(source->owner, &c);
 	sl_expo_plain(f, "sluice_config_generation", "gauge",
 		      "Number of the configuration in use, from 1", c.number);

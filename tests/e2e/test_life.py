@@ -1,0 +1,187 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""How the process lives and dies: what it tells a service manager, workers that stand still, drains, and
+a start after a crash."""
+
+import array
+import ctypes
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from lab import SERVER, Suite, check, equal, until
+from lab.net import PATIENCE
+from lab.reverse import Reverse, ask
+from lab.successor import upgrade
+
+suite = Suite()
+
+APP = {"name": "app", "servers": [f"{SERVER}:80"]}
+ROUTES = [{"host": "app.test", "upstream": "app"}]
+_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
+
+
+class Manager:
+    """The service manager's end of NOTIFY_SOCKET."""
+
+    def __init__(self, path):
+        self.path, self.said, self.inodes = path, [], {}
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(path)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            try:
+                data, control, _, _ = self.sock.recvmsg(4096, socket.CMSG_SPACE(4))
+            except OSError:
+                return
+            if not data:
+                return
+            self.said.append(data.decode())
+            for _, kind, raw in control:
+                fd = array.array("i", raw[:4])[0]
+                name = data.decode().partition("FDNAME=")[2]
+                self.inodes.setdefault(name, set()).add(os.fstat(fd).st_ino)
+                os.close(fd)
+
+    def heard(self, word):
+        return any(word in said for said in self.said)
+
+
+class Living:
+    def __init__(self):
+        self.lab = None
+
+    def open(self, environment=(), **config):
+        self.close()
+        self.lab = Reverse(ROUTES, [APP], config={"workers": 2, **config}, start=False)
+        self.manager = Manager(str(self.lab.sluice.dir / "notify"))
+        self.lab.sluice.prefix = ["env", f"NOTIFY_SOCKET={self.manager.path}", *environment]
+        self.lab.sluice.start()
+        return self.lab
+
+    def close(self, kind=None):
+        if self.lab:
+            self.lab.__exit__(kind, None, None)
+        self.lab = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.close(kind)
+
+    def tell(self):
+        return self.lab.sluice.tell() if self.lab else ""
+
+
+class Standing:
+    """A thread that stands still, by ptrace(2), while the others go on."""
+
+    def __init__(self, tid):
+        self.libc, self.tid = ctypes.CDLL(None, use_errno=True), tid
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+    def __enter__(self):
+        equal(self.libc.ptrace(_SEIZE, self.tid, None, None), 0, "PTRACE_SEIZE")
+        equal(self.libc.ptrace(_INTERRUPT, self.tid, None, None), 0, "PTRACE_INTERRUPT")
+        os.waitpid(self.tid, 0x40000000)
+        return self
+
+    def __exit__(self, *_):
+        self.libc.ptrace(_DETACH, self.tid, None, None)
+
+
+def worker_thread(sluice, number):
+    names = {Path(t, "comm").read_text().strip(): int(t.name)
+             for t in Path(f"/proc/{sluice.process.pid}/task").iterdir()}
+    return names[f"worker {number}"]
+
+
+def metric(sluice, name):
+    for line in sluice.http_get("/metrics").decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise AssertionError(f"no {name}")
+
+
+def get(wire):
+    return wire.send(ask()).response()
+
+
+@suite.test(timeout=60)
+def the_service_manager_is_told(labs):
+    lab = labs.open(["WATCHDOG_USEC=200000"])
+    manager = labs.manager
+    until(lambda: manager.heard("READY=1"), 5, "READY")
+    until(lambda: manager.heard("WATCHDOG=1"), 5, "WATCHDOG")
+    equal({k: len(v) for k, v in manager.inodes.items()}, {"0.0.0.0_3128": 2}, "stored descriptors")
+    manager.said.clear()
+    lab.sluice.ask("reload")
+    until(lambda: manager.heard("RELOADING=1") and manager.heard("READY=1"), 5, "a reload")
+    old = upgrade(lab.sluice)
+    until(lambda: manager.heard(f"MAINPID={lab.sluice.process.pid}"), 5, "MAINPID")
+    equal(old.wait(30), 0, "exit status of the old one")
+    check(not manager.heard("STOPPING=1"), "the service does not stop by an upgrade")
+    lab.sluice.kill(signal.SIGTERM)
+    until(lambda: manager.heard("STOPPING=1"), 5, "STOPPING")
+
+
+@suite.test(timeout=60)
+def a_stuck_worker_is_noticed_and_hangs_nobody(labs):
+    lab = labs.open(["WATCHDOG_USEC=200000"])
+    manager = labs.manager
+    with Standing(worker_thread(lab.sluice, 1)):
+        until(lambda: metric(lab.sluice, "sluice_workers_stuck") == 1, 15, "it is noticed")
+        check("worker 1 is stuck" in lab.sluice.tell(), lab.sluice.tell())
+        manager.said.clear()
+        began = time.monotonic()
+        equal(lab.sluice.ask("flows")["flows"]["stuck_workers"], 1, "workers that are missing")
+        check(time.monotonic() - began < 3 * PATIENCE, "flows takes long")
+        check("pairs of 1 worker(s) are missing" in lab.sluice.cli("flows").stdout, "the command says so")
+        check("a worker is stuck" in lab.sluice.cli("reload").stderr, "a reload is refused")
+        check(not manager.heard("WATCHDOG=1"), "the manager was told that all is well")
+    until(lambda: metric(lab.sluice, "sluice_workers_stuck") == 0, 15, "it turns again")
+    until(lambda: manager.heard("WATCHDOG=1"), 5, "WATCHDOG again")
+    equal(metric(lab.sluice, "sluice_worker_stalls_total"), 1, "stalls")
+
+
+@suite.test(timeout=60)
+def flows_does_not_wait_for_a_worker_that_has_just_stopped(labs):
+    lab = labs.open()
+    with Standing(worker_thread(lab.sluice, 0)):
+        lab.sluice.ask("flows")
+    with lab.sluice.connect() as client:
+        equal(get(client).status, 200, "status, after the call was given up")
+
+
+@suite.test(timeout=60)
+def readiness_goes_before_the_listeners_do(labs):
+    lab = labs.open(timeouts={"drain_delay": "1s"})
+    lab.sluice.kill(signal.SIGTERM)
+    until(lambda: b" 503 " in lab.sluice.http_get("/readyz"), 5, "not ready")
+    with lab.sluice.connect() as client:
+        equal(get(client).status, 200, "status meanwhile")
+    equal(lab.sluice.process.wait(30), 0, "exit status")
+
+
+@suite.test(timeout=60)
+def what_a_killed_process_left_is_not_in_the_way(labs):
+    lab = labs.open()
+    for _ in range(3):
+        lab.sluice.kill(signal.SIGKILL)
+        lab.sluice.process.wait()
+        check(lab.sluice.admin.exists(), "the admin socket was left")
+        lab.sluice.start()
+        with lab.sluice.connect() as client:
+            equal(get(client).status, 200, "status")
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main(Living))
