@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,7 +29,7 @@ struct sl_loop {
 	struct entry *entries;
 	uint32_t n_entries, first_free;
 	struct sl_wheel wheel;
-	uint64_t now_us;
+	uint64_t now_us, end_us; /* when this turn's wait and the last turn ended */
 	struct sl_list deferred;
 	struct sl_poller *poller; /* or NULL */
 	unsigned unwatched;	  /* turns since descriptors were looked at */
@@ -68,7 +69,7 @@ int sl_loop_new(struct sl_loop **ret)
 	sl_list_init(&l->deferred);
 	sl_list_init(&l->posted);
 	pthread_mutex_init(&l->posted_lock, NULL);
-	l->now_us = sl_clock_us();
+	l->now_us = l->end_us = sl_clock_us();
 	sl_wheel_init(&l->wheel, l->now_us / 1000);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll_fd < 0)
@@ -240,13 +241,14 @@ void sl_loop_disarm(struct sl_loop *l, struct sl_timer *t)
 	sl_wheel_cancel(&l->wheel, t);
 }
 
-/* Runs what was in the list at the start; what is added meanwhile waits for the next turn. */
-static void run_list(struct sl_list *list)
+/* Runs what was in the list at the start; what is added meanwhile waits for the next turn. How many. */
+static uint64_t run_list(struct sl_list *list)
 {
 	struct sl_list batch;
+	uint64_t n = 0;
 
 	if (sl_list_empty(list))
-		return;
+		return 0;
 	sl_list_init(&batch);
 	sl_list_add_tail(list, &batch);
 	sl_list_del(list);
@@ -255,7 +257,9 @@ static void run_list(struct sl_list *list)
 
 		sl_list_del(&t->node);
 		t->run(t);
+		n++;
 	}
+	return n;
 }
 
 /* Posted tasks run one by one off the shared list: they may be cancelled by an earlier one. */
@@ -266,7 +270,7 @@ void sl_loop_unpost(struct sl_loop *l, struct sl_task *t)
 	pthread_mutex_unlock(&l->posted_lock);
 }
 
-static void run_posted(struct sl_loop *l)
+static uint64_t run_posted(struct sl_loop *l)
 {
 	struct sl_list batch;
 
@@ -277,7 +281,7 @@ static void run_posted(struct sl_loop *l)
 		sl_list_del(&l->posted);
 	}
 	pthread_mutex_unlock(&l->posted_lock);
-	run_list(&batch);
+	return run_list(&batch);
 }
 
 static int wait_ms(const struct sl_loop *l, int max_wait_ms)
@@ -296,15 +300,77 @@ static int wait_ms(const struct sl_loop *l, int max_wait_ms)
 	return (int)sl_min(next, (int64_t)INT_MAX);
 }
 
+/* One writer: others read each counter whole. */
+static void count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
 static void dispatch(struct sl_loop *l, const struct epoll_event *events, int n)
 {
+	uint64_t readable = 0, writable = 0, hangups = 0, stale = 0;
+
 	for (int i = 0; i < n; i++) {
-		uint32_t index = (uint32_t)events[i].data.u64;
+		uint32_t index = (uint32_t)events[i].data.u64, what = events[i].events;
 		struct entry *e = &l->entries[index];
 
-		if (e->io && e->generation == events[i].data.u64 >> 32)
-			e->io->on_event(e->io, events[i].events);
+		if (!e->io || e->generation != events[i].data.u64 >> 32) {
+			stale++;
+			continue;
+		}
+		readable += !!(what & EPOLLIN);
+		writable += !!(what & EPOLLOUT);
+		hangups += !!(what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+		e->io->on_event(e->io, what);
 	}
+	count(&l->stats.events, (uint64_t)n);
+	count(&l->stats.readable, readable);
+	count(&l->stats.writable, writable);
+	count(&l->stats.hangups, hangups);
+	count(&l->stats.stale, stale);
+}
+
+/* These three take the time when the one before ended and return when they did. The clock is asked only
+ * behind what ran, so that the account of a turn costs one reading or two. */
+static uint64_t run_io(struct sl_loop *l, const struct epoll_event *events, int n)
+{
+	uint64_t end_us;
+
+	if (l->poller)
+		l->poller->poll(l->poller);
+	if (n > 0)
+		dispatch(l, events, n);
+	if (n <= 0 && !l->poller)
+		return l->now_us;
+	end_us = sl_clock_us();
+	count(&l->stats.io_us, end_us - l->now_us);
+	return end_us;
+}
+
+static uint64_t run_timers(struct sl_loop *l, uint64_t start_us)
+{
+	uint64_t before = l->wheel.fired, end_us;
+
+	sl_wheel_advance(&l->wheel, l->now_us / 1000);
+	if (l->wheel.fired == before)
+		return start_us;
+	end_us = sl_clock_us();
+	count(&l->stats.timers, l->wheel.fired - before);
+	count(&l->stats.timer_us, end_us - start_us);
+	return end_us;
+}
+
+static uint64_t run_tasks(struct sl_loop *l, uint64_t start_us)
+{
+	uint64_t posted = run_posted(l), deferred = run_list(&l->deferred), end_us;
+
+	if (!posted && !deferred)
+		return start_us;
+	end_us = sl_clock_us();
+	count(&l->stats.posted, posted);
+	count(&l->stats.deferred, deferred);
+	count(&l->stats.task_us, end_us - start_us);
+	return end_us;
 }
 
 /* As epoll_wait(2). A loop that does not wait need not ask the kernel each time. */
@@ -330,19 +396,14 @@ int sl_loop_turn(struct sl_loop *l, int max_wait_ms)
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	l->now_us = sl_clock_us();
-	if (l->poller)
-		l->poller->poll(l->poller);
-	if (n > 0)
-		dispatch(l, events, n);
-	sl_wheel_advance(&l->wheel, l->now_us / 1000);
-	run_posted(l);
-	run_list(&l->deferred);
+	count(&l->stats.wait_us, l->now_us - l->end_us);
+	l->end_us = run_tasks(l, run_timers(l, run_io(l, events, n)));
 
-	spent_us = sl_clock_us() - l->now_us;
-	l->stats.turns++;
-	l->stats.events += n > 0 ? (uint64_t)n : 0;
-	l->stats.busy_us += spent_us;
-	l->stats.longest_us = sl_max(l->stats.longest_us, spent_us);
+	spent_us = l->end_us - l->now_us;
+	count(&l->stats.turns, 1);
+	count(&l->stats.busy_us, spent_us);
+	if (spent_us > l->stats.longest_us)
+		__atomic_store_n(&l->stats.longest_us, spent_us, __ATOMIC_RELAXED);
 	sl_histogram_add(&l->stats.turn, spent_us);
 	return 0;
 }
@@ -358,10 +419,10 @@ int sl_loop_run(struct sl_loop *l)
 
 void sl_loop_stats(const struct sl_loop *l, struct sl_loop_stats *ret)
 {
-	ret->turns = __atomic_load_n(&l->stats.turns, __ATOMIC_RELAXED);
-	ret->events = __atomic_load_n(&l->stats.events, __ATOMIC_RELAXED);
-	ret->busy_us = __atomic_load_n(&l->stats.busy_us, __ATOMIC_RELAXED);
-	ret->longest_us = __atomic_load_n(&l->stats.longest_us, __ATOMIC_RELAXED);
+	const uint64_t *from = (const uint64_t *)&l->stats;
+
+	for (size_t i = 0; i < offsetof(struct sl_loop_stats, turn) / sizeof(*from); i++)
+		((uint64_t *)ret)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 	ret->turn = (struct sl_histogram){0};
 	sl_histogram_merge(&ret->turn, &l->stats.turn);
 }

@@ -88,9 +88,14 @@ void sl_loop_disarm(struct sl_loop *l, struct sl_timer *t);
 struct sl_loop_stats {
 	uint64_t turns;
 	uint64_t events;
-	uint64_t busy_us;	  /* outside epoll_wait */
-	uint64_t longest_us;	  /* longest turn without the wait: the loop's lag */
-	struct sl_histogram turn; /* of all turns, without the wait */
+	uint64_t busy_us;    /* outside epoll_wait */
+	uint64_t longest_us; /* longest turn without the wait: the loop's lag */
+	uint64_t wait_us;
+	uint64_t io_us, timer_us, task_us; /* parts of busy_us: I/O with polling, timers, tasks */
+	uint64_t readable, writable, hangups; /* events with these bits; one may have several */
+	uint64_t stale;			      /* events of what was deleted in the same turn */
+	uint64_t timers, posted, deferred;    /* that ran */
+	struct sl_histogram turn;	      /* of all turns, without the wait */
 };
 void sl_loop_stats(const struct sl_loop *l, struct sl_loop_stats *ret);
 

@@ -102,6 +102,7 @@ static void tick(struct sl_wheel *w)
 
 		sl_list_del(&t->node);
 		w->armed--;
+		w->fired++;
 		t->fire(t);
 	}
 }

@@ -20,6 +20,7 @@ struct sl_timer {
 struct sl_wheel {
 	uint64_t now_ms;      /* all timers due at or before it have fired */
 	uint64_t armed;	      /* number of armed timers */
+	uint64_t fired;	      /* timers so far */
 	uint64_t occupied[4]; /* bit i: slot i may hold timers (cancelling leaves bits behind) */
 	struct sl_list slot[4][64];
 };

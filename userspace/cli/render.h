@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 void sl_render_stats(const json_t *payload, FILE *f);
+void sl_render_loop(const json_t *payload, FILE *f);
 void sl_render_flows(const json_t *payload, FILE *f);
 void sl_render_servers(const json_t *payload, FILE *f);
 void sl_render_pools(const json_t *payload, FILE *f);

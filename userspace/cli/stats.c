@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sluice stats: what the proxy has done since its start, and what it holds now. */
 
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,8 +13,9 @@
 #include "cli/text.h"
 
 static const char usage[] =
-	"Usage: sluice stats [--json] [--admin PATH]\n"
+	"Usage: sluice stats [--loop] [--json] [--admin PATH]\n"
 	"Shows counters with their rates since the start, latencies, memory, engines and workers.\n"
+	"  --loop            where the workers' time went instead: waiting, I/O, timers, tasks\n"
 	"  -j, --json        print the statistics as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
@@ -214,8 +216,9 @@ void sl_render_stats(const json_t *payload, FILE *f)
 
 int sl_cmd_stats(int argc, char **argv)
 {
+	struct sl_client_value loop[] = {{"loop", no_argument, NULL}, {NULL, 0, NULL}};
 	struct sl_client_options o;
-	int rest, r = sl_client_parse(argc, argv, usage, "j", &o, &rest);
+	int rest, r = sl_client_parse_more(argc, argv, usage, "j", loop, &o, &rest);
 
 	if (r >= 0)
 		return r;
@@ -223,5 +226,6 @@ int sl_cmd_stats(int argc, char **argv)
 		fprintf(stderr, "sluice stats: takes no arguments\n%s", usage);
 		return SL_EXIT_USAGE;
 	}
-	return sl_client_show(&o, json_pack("{s:s}", "command", "stats"), sl_render_stats);
+	return sl_client_show(&o, json_pack("{s:s}", "command", "stats"),
+			      loop->value ? sl_render_loop : sl_render_stats);
 }

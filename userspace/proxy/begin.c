@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 
 struct sl_exchange *sl_exchange_new(struct sl_conn *c)
@@ -332,6 +333,7 @@ void sl_exchange_connected(struct sl_conn *c, struct sl_stream *s, unsigned even
 
 	sl_count(c->worker->stats.upstream_connects_total, 1);
 	sl_histogram_add(&c->worker->stats.connect_duration, sl_exchange_searched(x));
+	SL_PROBE3(connect, c->id, &s->peer, x->connect_us);
 	x->upstream = s;
 	x->up_readable = events & (SL_READABLE | SL_HANGUP | SL_ERROR);
 	x->up_hangup = events & (SL_HANGUP | SL_ERROR);
@@ -431,6 +433,7 @@ static bool accept_head(struct sl_conn *c)
 	struct sl_exchange *x = c->x;
 	enum sl_http_error e = sl_request_inspect(h, &x->request);
 
+	SL_PROBE4(parse, c->id, h->len, h->method, e);
 	if (!e && c->listener->routes)
 		sl_reverse_address(c);
 	take_trace(c);

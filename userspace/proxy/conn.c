@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 
 #define LINGER_MS    2000
@@ -76,6 +77,7 @@ void sl_conn_close(struct sl_conn *c, enum sl_close_how how)
 
 	if (c->state == SL_CONN_CLOSED)
 		return;
+	SL_PROBE2(close, c->id, how);
 	sl_exchange_free(SL_TAKE_PTR(c->x));
 	if (c->client)
 		c->client->ops->close(c->client, how);
@@ -525,6 +527,7 @@ void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 		return;
 	}
 	sl_count(w->stats.connections_active, 1);
+	SL_PROBE4(accept, c->id, w->index, l->config->name, &c->source);
 	if (!admit(c))
 		return;
 	sl_conn_set_state(c, sl_preface_begin(c) ? SL_CONN_PREFACE : SL_CONN_IDLE);

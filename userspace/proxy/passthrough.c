@@ -5,6 +5,7 @@
 
 #include "proxy/conn.h"
 
+#include "base/probe.h"
 #include "base/util.h"
 
 /* A record for the log even of what is refused. NULL: the connection was closed for lack of memory. */
@@ -63,6 +64,7 @@ void sl_passthrough_begin(struct sl_conn *c, struct sl_slice name)
 		refuse(c, sl_hello_unrecognized_name, "no-route");
 		return;
 	}
+	SL_PROBE3(route, c->id, c->listener->config->name, x->route->upstream.name);
 	if (!name.len)
 		x->host = x->target = sl_slice_str(x->route->upstream.name);
 	if (sl_exchange_throttle(c))

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 #include "proxy/conn.h"
 
@@ -107,6 +108,7 @@ void sl_exchange_record(struct sl_exchange *x)
 	struct sl_worker *w = x->conn->worker;
 	uint64_t duration_us = sl_loop_now_us(w->loop) - x->conn->head_us;
 
+	SL_PROBE6(done, x->conn->id, x->reason, x->status, x->bytes_in, x->bytes_out, duration_us);
 	count_class(&w->stats, x->status);
 	if (!x->engine)
 		sl_histogram_add(&w->stats.request_duration, duration_us);

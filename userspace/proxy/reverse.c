@@ -10,6 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 
 void sl_reverse_address(struct sl_conn *c)
@@ -94,6 +95,7 @@ bool sl_reverse_route(struct sl_conn *c)
 		sl_exchange_refuse(c, 404, NULL, "no-route");
 		return false;
 	}
+	SL_PROBE3(route, c->id, c->listener->config->name, x->route->upstream.name);
 	if (!sl_exchange_throttle(c))
 		return false;
 	if (x->route->action == SL_ROUTE_REDIRECT)

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 
 #define TICK_MAX_MS 5000
@@ -200,6 +201,8 @@ static void note_splice(struct sl_conn *c)
 	struct sl_worker *w = c->worker;
 	struct sl_exchange *x = c->x;
 
+	if (x->engine != x->pair.engine->ops->name)
+		SL_PROBE3(flip, c->id, x->pair.engine->ops->name, x->policy.reason);
 	x->engine = x->pair.engine->ops->name;
 	if (x->spliced_us || x->pair.engine == w->engines.engine[0])
 		return;

@@ -164,15 +164,43 @@ static json_t *figures(const struct sl_control_source *source)
 	return root;
 }
 
+/* Where the time of a loop went, and what ran in it. */
+static json_t *loop(const struct sl_loop_stats *l)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} rows[] = {
+		{"wait_us", l->wait_us},
+		{"io_us", l->io_us},
+		{"timer_us", l->timer_us},
+		{"task_us", l->task_us},
+		{"readable", l->readable},
+		{"writable", l->writable},
+		{"hangups", l->hangups},
+		{"stale", l->stale},
+		{"timers", l->timers},
+		{"posted", l->posted},
+		{"deferred", l->deferred},
+		{"turn_p50_us", sl_histogram_percentile(&l->turn, .5)},
+		{"turn_p99_us", sl_histogram_percentile(&l->turn, .99)},
+	};
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
+		json_object_set_new(o, rows[i].key, number(rows[i].value));
+	return o;
+}
+
 static json_t *worker(const struct sl_stats *s, const struct sl_loop_stats *l)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "connections_accepted",
-			 number(s->connections_accepted_total), "connections_done",
-			 number(s->connections_done_total), "connections_active",
-			 number(s->connections_active), "requests", number(s->requests_total),
-			 "own_bytes", number(s->own_bytes), "turns", number(l->turns), "events",
-			 number(l->events), "busy_us", number(l->busy_us), "longest_us",
-			 number(l->longest_us));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "connections_accepted", number(s->connections_accepted_total),
+			 "connections_done", number(s->connections_done_total),
+			 "connections_active", number(s->connections_active), "requests",
+			 number(s->requests_total), "own_bytes", number(s->own_bytes), "turns",
+			 number(l->turns), "events", number(l->events), "busy_us",
+			 number(l->busy_us), "longest_us", number(l->longest_us), "loop", loop(l));
 }
 
 static json_t *workers(const struct sl_control_source *source)

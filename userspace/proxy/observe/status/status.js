@@ -108,8 +108,8 @@
 			["open", (a, b) => b.stats.gauges.connections_active],
 			["tunnels", (a, b) => b.stats.gauges.tunnels_active]]},
 		{id: "bytes", title: "Bytes of clients, mean of 10 s", write: bytesPerSecond, lines: [
-			["from them", steady(counter("client_bytes_in_total"))],
-			["to them", steady(counter("client_bytes_out_total"))]]},
+			["in", steady(counter("client_bytes_in_total"))],
+			["out", steady(counter("client_bytes_out_total"))]]},
 		{id: "latency", title: "Request time", write: time, lines: [
 			["p50", between((a, b) => percentile(a, b, "request_duration", 0.5))],
 			["p99", between((a, b) => percentile(a, b, "request_duration", 0.99))]]},
