@@ -43,7 +43,8 @@ SANITIZER_REPORT = re.compile(r"(Address|Leak|Thread)Sanitizer|runtime error:")
 ALONE = {"stress", "policy"}
 QUICK = {"requests", "answers", "access", "seeing"}
 # Run a second time over ports that DPDK owns.
-OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries"}
+OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries",
+             "servers"}
 
 
 class Runner:

@@ -55,6 +55,7 @@ void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 	sl_dpdk_configure(&dpdk);
 	sl_dpdk_engine_configure(&engine);
 	parts->transport_new = sl_dpdk_transport_new;
+	parts->one_transport = true;
 	parts->listen = NULL;
 	parts->stream_bytes = sl_dpdk_stream_bytes();
 	parts->engines = engines;

@@ -19,6 +19,7 @@ struct sl_server_parts {
 	 * loop, when it has given up its pairs, then with NULL. NULL: there is nothing of the kind. */
 	void (*hand_over)(struct sl_loop *loop);
 	size_t stream_bytes; /* memory of one stream of that transport */
+	bool one_transport;  /* there can be one, which is the only worker's */
 	const struct sl_engine_ops *const
 		*engines; /* NULL-terminated; the first takes everything */
 	/* Tells what engines count beside their totals. */

@@ -152,36 +152,79 @@ int sl_server_open_log(const struct sl_daemon *s, const struct sl_config *c,
 	return r;
 }
 
+/* Checks belong to this thread; or to the worker, where there is no second transport. */
+struct checks_call {
+	struct sl_daemon *s;
+	struct sl_upstream *changed;
+	int r;
+};
+
+static void in_checks_thread(struct sl_daemon *s, void (*fn)(struct sl_worker *w, void *arg),
+			     struct checks_call *call)
+{
+	if (s->parts->one_transport)
+		sl_worker_call(s->worker[0], fn, call);
+	else
+		fn(NULL, call);
+}
+
+static void start_health(struct sl_worker *w, void *arg)
+{
+	struct checks_call *call = arg;
+	const struct sl_health_options o = {
+		.loop = w ? w->loop : call->s->loop,
+		.config = call->s->config,
+		.upstream = call->s->generation->upstream,
+		.transport = w ? w->transport : NULL,
+		.transport_new = call->s->shared.transport_new,
+	};
+
+	call->r = sl_health_new(&o, &call->s->health);
+}
+
+static void follow_health(struct sl_worker *w, void *arg)
+{
+	struct checks_call *call = arg;
+
+	sl_health_follow(call->s->health, call->changed);
+}
+
+static void stop_health(struct sl_worker *w, void *arg)
+{
+	struct checks_call *call = arg;
+
+	sl_health_free(SL_TAKE_PTR(call->s->health));
+}
+
 void sl_server_upstream_changed(void *owner, struct sl_upstream *u)
 {
 	struct sl_daemon *s = owner;
+	struct checks_call call = {.s = s, .changed = u};
 
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_call(s->worker[i], sl_worker_follow, u);
-	sl_health_follow(s->health, u);
+	in_checks_thread(s, follow_health, &call);
 }
 
 int sl_server_start_checks(struct sl_daemon *s)
 {
-	const struct sl_health_options health = {
-		.loop = s->loop,
-		.config = s->config,
-		.upstream = s->generation->upstream,
-		.transport_new = s->shared.transport_new,
-	};
 	const struct sl_discovery_options discovery = {
 		.loop = s->loop,
 		.config = s->config,
 		.upstream = s->generation->upstream,
 		.listener = {.on_change = sl_server_upstream_changed, .owner = s},
 	};
-	int r = sl_health_new(&health, &s->health);
+	struct checks_call call = {.s = s};
 
-	return r ? r : sl_discovery_new(&discovery, &s->discovery);
+	in_checks_thread(s, start_health, &call);
+	return call.r ? call.r : sl_discovery_new(&discovery, &s->discovery);
 }
 
 void sl_server_stop_checks(struct sl_daemon *s)
 {
+	struct checks_call call = {.s = s};
+
 	sl_discovery_free(SL_TAKE_PTR(s->discovery));
-	sl_health_free(SL_TAKE_PTR(s->health));
+	if (s->health) /* else there may be no worker */
+		in_checks_thread(s, stop_health, &call);
 }

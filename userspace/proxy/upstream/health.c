@@ -274,7 +274,7 @@ int sl_health_new(const struct sl_health_options *o, struct sl_health **ret)
 {
 	size_t n = count_checked(o);
 	struct sl_health *h;
-	int r;
+	int r = 0;
 
 	*ret = NULL;
 	if (!n)
@@ -283,7 +283,9 @@ int sl_health_new(const struct sl_health_options *o, struct sl_health **ret)
 	if (!h)
 		return -ENOMEM;
 	h->options = *o;
-	r = o->transport_new(o->loop, (uint32_t)n * SL_DIAL_RACERS, &h->transport);
+	h->transport = o->transport;
+	if (!o->transport)
+		r = o->transport_new(o->loop, (uint32_t)n * SL_DIAL_RACERS, &h->transport);
 	if (!r)
 		r = sl_resolver_new(o->loop, &o->config->resolver, &h->resolver);
 	if (r < 0) {
@@ -302,9 +304,10 @@ void sl_health_free(struct sl_health *h)
 		return;
 	for (size_t i = 0; i < h->n; i++)
 		stop(&h->check[i]);
-	sl_loop_turn(h->options.loop, 0); /* closed streams are freed */
+	if (!h->options.transport)
+		sl_loop_turn(h->options.loop, 0); /* closed streams are freed */
 	sl_resolver_free(h->resolver);
-	if (h->transport)
+	if (h->transport && !h->options.transport)
 		h->transport->ops->destroy(h->transport);
 	free(h);
 }

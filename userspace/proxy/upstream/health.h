@@ -13,6 +13,8 @@ struct sl_health_options {
 	struct sl_loop *loop;
 	const struct sl_config *config;
 	struct sl_upstream *const *upstream; /* of that configuration, in its order */
+	/* Of that loop, borrowed; or NULL: transport_new makes one. */
+	struct sl_transport *transport;
 	int (*transport_new)(struct sl_loop *loop, uint32_t streams, struct sl_transport **ret);
 };
 
