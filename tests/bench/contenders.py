@@ -114,15 +114,17 @@ class Direct(Contender):
 class SluiceRuns(Contender):
     connects = forwards = True
 
-    def __init__(self, name, engine, hook="auto", note=""):
+    def __init__(self, name, engine, hook="auto", note="", devices=None):
         super().__init__(name)
-        self.engine, self.hook, self.note = engine, hook, note
+        self.engine, self.hook, self.note, self.devices = engine, hook, note, devices
         self.xdp = hook == "xdp"
 
     def start(self):
         splice = {"engine": self.engine}
         if self.engine in ("auto", "packet"):
             splice |= {"hook": self.hook, "mss": MSS, "ports": SPLICE_PORTS}
+        if self.devices:
+            splice["devices"] = self.devices
         config = {"workers": self.threads(), "splice": splice, **self.options.get("sluice", {})}
         self.sluice = Sluice(self.field.net, config, release=True, bpffs=self.field.bpffs,
                              start=False)
@@ -291,6 +293,9 @@ SLUICE = {
     "auto": ("sluice auto", lambda name: SluiceRuns(name, "auto", note="splice: auto")),
     "copy": ("sluice copy", lambda name: SluiceRuns(name, "copy", note="splice: copy")),
 }
+# The packet engine may use no device, and so refuses every pair.
+NO_DEVICES = [(f"sluice {engine}", lambda name, engine=engine: SluiceRuns(
+    name, engine, note=f"splice: {engine}", devices="none")) for engine in ("auto", "sockmap", "copy")]
 PEERS = {
     "haproxy": ("haproxy", lambda name: Haproxy(name, "tcp", "mode tcp, splice-auto")),
     "nginx": ("nginx stream", lambda name: NginxRuns(name, "stream", "stream module")),

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The suites by name, and those of tunnels, kept connections, system calls and memory."""
 
+import dataclasses
 import time
 
 import calls
 import check
 import many
 import work
-from contenders import DIRECT, PEERS, SLUICE
+from contenders import DIRECT, NO_DEVICES, PEERS, SLUICE
 from field import LoadFailed
 from section import ANSWERED, Section, answered, loaded, memory_of, slab
 
@@ -69,6 +70,35 @@ def rtt_sections(effort):
             "checksums by the endpoints' stacks.",
             relays, columns, round_trips(connections),
             prepare=lambda c: c.field.offloads(not c.xdp, aggregate=c.xdp))
+
+
+# --- where packets can't be spliced ---
+
+LOOKS_MS = 3000  # auto looks at a pair each half second while it talks
+
+
+def after_looks(measure):
+    """auto has decided before anything counts."""
+    return lambda contender, effort: measure(contender, dataclasses.replace(
+        effort, warm_ms=max(effort.warm_ms, LOOKS_MS)))
+
+
+def policy_sections(effort):
+    """`auto` against its engines one by one, without the packet engine."""
+    note = "splice.devices: none, so the packet engine refuses every pair. "
+    own = ("own", "of the proxy's processes", "us each", "less")
+    for n in (1, 64):
+        yield Section(f"64 B there and back, {n} connection{'s' * (n > 1)}", note + "Closed loop.",
+                      NO_DEVICES, [("rate", "round trips", "1/s", "more"), ("p50", "p50", "us", "less"),
+                                   ("p99", "p99", "us", "less"), own,
+                                   ("machine", "machine busy", "%", None)],
+                      after_looks(round_trips(n)))
+    yield Section("1 stream", note + "From the server to the client.", NO_DEVICES,
+                  [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
+                   ("machine", "machine busy", "%", None)], after_looks(bulk(1)))
+    yield Section("New tunnels with one exchange of 64 B, 32 at a time", note, NO_DEVICES,
+                  [("rate", "tunnels", "1/s", "more"), ("p50", "p50", "us", "less"),
+                   ("p99", "p99", "us", "less"), own, ("machine", "machine busy", "%", None)], tunnels)
 
 
 # --- tunnels ---
@@ -168,6 +198,7 @@ SUITES = {
     "bulk": ("Bulk", bulk_sections),
     "rtt": ("Round trips", rtt_sections),
     "tunnels": ("New tunnels", tunnel_sections),
+    "policy": ("Where packets can't be spliced", policy_sections),
     "keepalive": ("HTTP with kept connections", keepalive_sections),
     "calls": ("System calls of a request", call_sections),
     "idle": ("Memory of idle connections", idle_sections),
