@@ -21,7 +21,7 @@ class SluiceServes(SluiceRuns):
         self.options["sluice"] = {
             "listeners": [{"name": "web", "listen": HERE, "mode": "http",
                            "routes": [{"upstream": "app"}]}],
-            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 256}}]}
+            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 1024}}]}
         super().start()
 
 
