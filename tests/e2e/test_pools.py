@@ -25,6 +25,8 @@ UPSTREAMS = [
      "pool": {"max": 1, "queue": 8, "queue_timeout": "100ms"}},
     {"name": "two", "servers": [APP, f"{SERVER}:81"], "pool": {"max": 1, "queue": 0}},
     {"name": "few", "servers": [APP], "pool": {"idle": 2}},
+    {"name": "four", "servers": [APP, f"{SERVER}:81"],
+     "pool": {"max": 4, "queue": 64, "queue_timeout": "15s"}},
     {"name": "worn", "servers": [APP], "pool": {"requests": 3}},
     {"name": "old", "servers": [APP], "pool": {"age": "300ms"}},
     {"name": "short", "servers": [APP], "pool": {"idle_timeout": "50ms"}},
@@ -207,6 +209,23 @@ def a_full_server_leaves_requests_to_the_others(lab):
     for g in gates:
         g.open.release()
     equal([c.join(10).status for c in clients], [200, 200], "answers")
+
+
+@suite.test()
+def all_who_wait_go_on_when_there_is_room_for_all(lab):
+    """A server that came back used to get one request, and another whenever one ended."""
+    gates = Gate(), Gate()
+    lab.reset(*gates)
+    second = {"upstream": "four", "server": f"{SERVER}:81"}
+    lab.sluice.ask("drain-server", **second)
+    clients = [in_thread(get, lab, "four") for _ in range(8)]
+    until(lambda: gates[0].waiting == 4 and pool(lab, "four")["waiting"] == 4, 10, "four wait")
+    lab.sluice.ask("enable-server", **second)
+    until(lambda: [g.waiting for g in gates] == [4, 4], 10, "all eight are at origins")
+    for g in gates:
+        for _ in range(4):
+            g.open.release()
+    equal([c.join(10).status for c in clients], [200] * 8, "answers")
 
 
 @suite.test()

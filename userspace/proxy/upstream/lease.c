@@ -271,6 +271,7 @@ static enum asked ask(struct sl_lease *l, struct sl_server *s, size_t tries)
 /* Asks one server after another. True: decided, *ret. */
 static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 {
+	size_t races = 0;
 	struct choice c;
 
 	for (find_candidates(l, &c); c.n; find_candidates(l, &c)) {
@@ -282,8 +283,10 @@ static bool ask_servers(struct sl_lease *l, struct sl_lease_done *ret)
 			return true;
 		case ASKED_DIALS:
 			return false;
-		case ASKED_FULL:
-			return wait_for_room(l, ret);
+		case ASKED_FULL: /* meanwhile: another may have room */
+			if (races++ == SL_SERVERS_MAX)
+				return wait_for_room(l, ret);
+			break;
 		case ASKED_FAILED:
 		case ASKED_GONE:
 			break;
@@ -317,15 +320,17 @@ static void woken(struct sl_task *t)
 	struct sl_lease *l = sl_container_of(t, struct sl_lease, waiter.wake);
 	struct sl_worker *w = l->options.worker;
 	struct sl_lease_done done = {0};
+	bool decided;
 
 	sl_queue_woken(&l->options.upstream->queue, &l->waiter);
 	l->deadline_ms = sl_loop_now_ms(w->loop) + sl_worker_config(w)->timeouts.connect;
-	if (ask_servers(l, &done)) {
-		stop_waiting(l);
+	decided = ask_servers(l, &done);
+	if (!decided && !l->dial)
+		return; /* it waits again */
+	stop_waiting(l);
+	sl_upstream_wake(l->options.upstream); /* a server that is back has room for many */
+	if (decided)
 		l->on_done(l, &done);
-	} else if (l->dial) {
-		stop_waiting(l);
-	}
 }
 
 static void out_of_patience(struct sl_timer *t)
