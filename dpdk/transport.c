@@ -414,6 +414,14 @@ static bool is_quiet(const struct sl_dpdk_stream *s)
 	       !p->unsent && !p->unacked && !p->ooseq && !s->head;
 }
 
+/* As lwIP writes it into a SYN. */
+static uint16_t announced_mss(const struct sl_port *port, const struct sl_addr *peer)
+{
+	const uint16_t headers = peer->family == AF_INET6 ? 60 : 40;
+
+	return sl_min((uint16_t)TCP_MSS, (uint16_t)(sl_port_mtu(port) - headers));
+}
+
 /* Whoever carries the connection on doesn't know of it, and the peer would send again what it waits for. */
 static void send_delayed_ack(struct tcp_pcb *pcb)
 {
@@ -449,7 +457,7 @@ int sl_dpdk_stream_tcp(struct sl_stream *stream, struct sl_dpdk_tcp *ret)
 	t.snd_wscale = p->snd_scale;
 	t.rcv_wscale = p->rcv_scale;
 	t.mss = p->mss;
-	t.announced_mss = TCP_MSS;
+	t.announced_mss = announced_mss(t.port, &stream->peer);
 	*ret = t;
 	return 0;
 }

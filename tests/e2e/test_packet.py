@@ -12,25 +12,12 @@ import time
 
 from lab import Place, Places, Suite, Topology, check, equal, until
 from lab.sluice import in_thread
-from lab.stream import expect_end, receive_stream, send_stream
+from lab.stream import both_ways, expect_end, receive_stream, retransmissions, send_stream
 
 suite = Suite()
 MEGABYTE = 1 << 20
 PLACES = ("veth", "loopback", "veth6")
 everywhere = Places.everywhere(suite, PLACES)
-
-
-def both_ways(client, server, seed, size):
-    jobs = [in_thread(send_stream, client, seed, size), in_thread(send_stream, server, seed + 1, size),
-            in_thread(receive_stream, server, seed, size)]
-    receive_stream(client, seed + 1, size)
-    for job in jobs:
-        job.join(30)
-
-
-def retransmissions(sock):
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    return struct.unpack_from("=I", info, 100)[0]
 
 
 @everywhere()

@@ -126,7 +126,8 @@ class Place:
         try:
             flows = until(lambda: len(self.carried()) >= n and self.carried(), timeout)
         except AssertionError:
-            raise AssertionError(f"no {n} spliced flows: {self.sluice.flows()[:3]}") from None
+            reasons = [(f["engine"], f["reason"]) for f in self.sluice.flows()]
+            raise AssertionError(f"no {n} spliced flows: {sorted(set(reasons))}") from None
         until(lambda: self.sluice.descriptors() <= self.sluice.baseline, 5,
               "the sockets are closed")
         return flows

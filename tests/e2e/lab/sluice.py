@@ -54,6 +54,7 @@ class Sluice:
         }
         if DPDK:
             self.config.update(workers=1, **topology.dpdk_config())
+            self.config["splice"] = {"pairs": 1024, **self.config.get("splice", {})}
         self.files = {"/etc/hosts": hosts or "127.0.0.1 localhost\n",
                       "/etc/resolv.conf": resolv or "nameserver 10.2.0.2\n"}
         self.outer, self.prefix = bpffs.prefix if bpffs else [], list(prefix)

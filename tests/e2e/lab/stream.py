@@ -4,6 +4,10 @@ byte lost, repeated, reordered or invented shows, and shows where."""
 
 import hashlib
 import random
+import socket
+import struct
+
+from lab.sluice import in_thread
 
 PIECE = 1 << 16
 
@@ -58,3 +62,18 @@ def digest(seed, size):
         h.update(source.take(n))
         size -= n
     return h.hexdigest()
+
+
+def both_ways(client, server, seed, size):
+    """Streams of `size` bytes at once, compared where they arrive."""
+    jobs = [in_thread(send_stream, client, seed, size), in_thread(send_stream, server, seed + 1, size),
+            in_thread(receive_stream, server, seed, size)]
+    receive_stream(client, seed + 1, size)
+    for job in jobs:
+        job.join(30)
+
+
+def retransmissions(sock):
+    """Segments that this end has sent again."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return struct.unpack_from("=I", info, 100)[0]
