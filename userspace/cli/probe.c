@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cli/commands.h"
+#include "cli/tuning.h"
 #include "splice/device.h"
 #include "splice/engine.h"
 #include "splice/links.h"
@@ -21,10 +22,16 @@
 
 #define BPF_FS_MAGIC 0xcafe4a11
 
-static const char usage[] = "Usage: sluice probe [--json]\n"
-			    "Shows what this host can do: kernel, privileges, BPF, hooks, engines "
-			    "and devices; what is\n"
-			    "missing, and what to do about it.\n";
+static const char usage[] =
+	"Usage: sluice probe [-c FILE] [--root DIR] [--json]\n"
+	"Shows what this host can do: kernel, privileges, BPF, hooks, engines and devices; what "
+	"is\n"
+	"missing, and what to do about it; and which limits and settings do not fit a "
+	"configuration.\n"
+	"Nothing is changed.\n"
+	"  -c, --config FILE  judge by this configuration (default: all defaults)\n"
+	"  --root DIR         only judge the settings, as they stand in DIR/proc and DIR/sys\n"
+	"  -j, --json         print all as JSON\n";
 
 /* One thing that was looked at. */
 struct finding {
@@ -38,6 +45,7 @@ struct report {
 	struct finding finding[24];
 	size_t n;
 	json_t *devices; /* an array of objects */
+	struct sl_tuning tuning;
 };
 
 static void add(struct report *r, const char *name, bool ok, const char *advice, const char *format,
@@ -237,6 +245,37 @@ static void look_at_devices(struct report *r)
 
 /* --- printing --- */
 
+static void print_tuning(const struct sl_tuning *t)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct sl_tuning_row *row = &t->row[i];
+
+		printf("%-32s %-4s %s\n", row->name,
+		       !row->known ? "?"
+		       : row->ok   ? "yes"
+				   : "no",
+		       row->value);
+		if (row->known && !row->ok)
+			printf("%-32s      %s\n%-32s      -> %s\n", "", row->why, "", row->change);
+	}
+}
+
+static json_t *describe_tuning(const struct sl_tuning *t)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct sl_tuning_row *row = &t->row[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s, s:o, s:s, s:s, s:s?}", "name", row->name, "ok",
+					row->known ? json_boolean(row->ok) : json_null(), "value",
+					row->value, "why", row->why, "change",
+					row->known && !row->ok ? row->change : NULL));
+	}
+	return list;
+}
+
 static void print_text(const struct report *r)
 {
 	json_t *d;
@@ -259,12 +298,14 @@ static void print_text(const struct report *r)
 		       json_is_string(json_object_get(d, "attached"))
 			       ? json_string_value(json_object_get(d, "attached"))
 			       : "");
+	print_tuning(&r->tuning);
 }
 
 static int print_json(const struct report *r)
 {
 	json_t *findings = json_array();
-	json_t *root = json_pack("{s:o, s:O}", "findings", findings, "devices", r->devices);
+	json_t *root = json_pack("{s:o, s:O, s:o}", "findings", findings, "devices", r->devices,
+				 "tuning", describe_tuning(&r->tuning));
 	int failed;
 
 	for (size_t i = 0; i < r->n; i++) {
@@ -280,20 +321,33 @@ static int print_json(const struct report *r)
 	return failed ? SL_EXIT_FAILED : SL_EXIT_DONE;
 }
 
+struct probe_options {
+	const char *config, *root; /* NULL: none was given */
+	bool json;
+};
+
 /* The exit code, or -1 to go on. */
-static int parse(int argc, char **argv, bool *ret_json)
+static int parse(int argc, char **argv, struct probe_options *ret)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+						{"config", required_argument, NULL, 'c'},
+						{"root", required_argument, NULL, 'r'},
+						{"help", no_argument, NULL, 'h'},
+						{0}};
 	int option;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option != 'j') {
+	while ((option = getopt_long(argc, argv, "jc:h", options, NULL)) != -1) {
+		if (option == 'j') {
+			ret->json = true;
+		} else if (option == 'c') {
+			ret->config = optarg;
+		} else if (option == 'r') {
+			ret->root = optarg;
+		} else {
 			fputs(usage, option == 'h' ? stdout : stderr);
 			return option == 'h' ? SL_EXIT_DONE : SL_EXIT_USAGE;
 		}
-		*ret_json = true;
 	}
 	if (optind == argc)
 		return -1;
@@ -301,19 +355,41 @@ static int parse(int argc, char **argv, bool *ret_json)
 	return SL_EXIT_USAGE;
 }
 
+static int load_config(const char *file, struct sl_config **ret)
+{
+	struct sl_config_error error;
+
+	if (!file)
+		return sl_config_default(ret);
+	if (sl_config_load(file, ret, &error) < 0) {
+		fprintf(stderr, "%s\n", error.text);
+		return -1;
+	}
+	return 0;
+}
+
 int sl_cmd_probe(int argc, char **argv)
 {
 	struct report report = {0};
-	bool json = false;
-	int r = parse(argc, argv, &json);
+	struct probe_options o = {0};
+	struct sl_config *config;
+	int r = parse(argc, argv, &o);
 
 	if (r >= 0)
 		return r;
-	look_at_host(&report);
-	look_at_bpf(&report);
-	look_at_devices(&report);
+	if (load_config(o.config, &config) < 0)
+		return SL_EXIT_FAILED;
+	if (!o.root) {
+		look_at_host(&report);
+		look_at_bpf(&report);
+		look_at_devices(&report);
+	} else {
+		report.devices = json_array();
+	}
+	sl_tuning_look(config, o.root ? o.root : "", &report.tuning);
+	sl_config_free(config);
 	r = SL_EXIT_DONE;
-	if (json)
+	if (o.json)
 		r = print_json(&report);
 	else
 		print_text(&report);
