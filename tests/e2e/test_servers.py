@@ -10,6 +10,7 @@ from lab import SERVER, Origin, Suite, check, equal, until
 from lab.http import response
 from lab.origin import OK
 from lab.reverse import Reverse, ask
+from lab.sluice import in_thread
 
 suite = Suite()
 
@@ -26,6 +27,7 @@ UPSTREAMS = [
     {"name": "connected", "servers": [f"{SERVER}:82", CHECKED[0]],
      "health": {"interval": "50ms", "fall": 2, "rise": 1}},
     {"name": "plain", "servers": BOTH},
+    {"name": "tight", "servers": BOTH, "pool": {"max": 2, "queue": 16, "queue_timeout": "15s"}},
     {"name": "told1", "servers": [f"{SERVER}:85"], "proxy_protocol": "v1",
      "health": {"path": "/healthz", "interval": "50ms", "fall": 1, "rise": 1}},
     {"name": "told2", "servers": [f"{SERVER}:86"], "proxy_protocol": "v2",
@@ -227,6 +229,28 @@ def a_drained_server_gets_nothing_until_it_is_enabled(lab):
     equal(len(lab.origin.requests), 2, "requests at the first server")
 
 
+@suite.test(timeout=40)
+def servers_are_drained_and_enabled_under_load(lab):
+    lab.reset()
+    stop = []
+
+    def client():
+        n = 0
+        with lab.sluice.connect() as wire:
+            while not stop:
+                equal(wire.send(ask(b"/", b"tight.test")).response().status, 200, "status")
+                n += 1
+        return n
+
+    clients = [in_thread(client) for _ in range(6)]
+    for turn in range(30):
+        for i in (0, 1):
+            for command in ("drain-server", "enable-server"):
+                lab.sluice.ask(command, upstream="tight", server=BOTH[(turn + i) % 2])
+    stop.append(True)
+    check(min(c.join(20) for c in clients) > 0, "somebody was never answered")
+
+
 @suite.test()
 def operators_see_servers_and_why(lab):
     lab.reset(first=hang_up)
@@ -236,7 +260,7 @@ def operators_see_servers_and_why(lab):
     lines = [line.split() for line in shown.stdout.splitlines()]
     equal(lines[0][:3], ["UPSTREAM", "SERVER", "STATE"], "headings")
     equal(lines[1][:3], ["app", BOTH[0], "ejected"], "first server")
-    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 14, "servers as JSON")
+    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 16, "servers as JSON")
     metrics = lab.sluice.http_get("/metrics").decode()
     check(f'sluice_server_up{{upstream="app",server="{BOTH[0]}"}} 0\n' in metrics, "metrics")
     for words in (["drain", "server", "app"], ["enable", "server"], ["enable", "app/x"]):

@@ -346,6 +346,19 @@ static void out_of_patience(struct sl_timer *t)
 	l->on_done(l, &done);
 }
 
+/* Whoever makes room before it is in the queue again wakes nobody. Room that it may not have, such as a
+ * drained server's, must not wake it for ever. */
+static void wait_again(struct sl_lease *l)
+{
+	struct sl_upstream *u = l->options.upstream;
+	struct choice c;
+
+	sl_queue_add_first(&u->queue, &l->waiter);
+	find_candidates(l, &c);
+	if (c.n)
+		sl_upstream_wake(u);
+}
+
 /* As ask_servers(). */
 static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret)
 {
@@ -354,7 +367,7 @@ static bool wait_for_room(struct sl_lease *l, struct sl_lease_done *ret)
 	struct sl_worker *w = l->options.worker;
 
 	if (l->waiting) { /* woken in vain */
-		sl_queue_add_first(q, &l->waiter);
+		wait_again(l);
 		return false;
 	}
 	sl_waiter_init(&l->waiter, w->loop, woken);
