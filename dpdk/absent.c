@@ -38,3 +38,7 @@ const struct sl_engine_ops sl_dpdk_engine = {.name = "dpdk", .probe = probe};
 void sl_dpdk_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
 {
 }
+
+void sl_dpdk_transport_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+}

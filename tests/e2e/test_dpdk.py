@@ -40,6 +40,13 @@ class DpdkLab(Lab):
             {"name": "v6", "listen": "[::]:3128", "mode": "forward",
              "acl": [{"allow": {"dst": "fd00::/16"}}]}]})
         self.origin.handler = echo
+        self.sluice.mac = self.mac_of(self.net.proxy, "to-client")
+
+    @staticmethod
+    def mac_of(ns, device):
+        with ns.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+            s.bind((device, 0))
+            return s.getsockname()[4]
 
 
 def through(lab, address, host, port, size, seed):
@@ -131,6 +138,46 @@ def a_thousand_connections_come_and_go(lab):
         for c in clients:
             c.close()
         lab.sluice.settles(timeout=30)
+
+
+def figures(lab):
+    return lab.sluice.ask("stats")["stats"]["figures"]
+
+
+def syn(sport):
+    """To port 3128 of the proxy, from an address that nobody has."""
+    addresses = socket.inet_aton("10.1.0.99") + socket.inet_aton(PROXY_C)
+    tcp = struct.pack("!HHIIBBHHH", sport, 3128, 7, 0, 5 << 4, 2, 8192, 0, 0)
+    tcp = tcp[:16] + struct.pack("!H", checksum(addresses + struct.pack("!HH", 6, 20) + tcp)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, 0)
+    ip = ip[:10] + struct.pack("!H", checksum(ip + addresses)) + addresses
+    return ip + tcp
+
+
+@suite.test(timeout=60)
+def a_flood_of_handshakes_is_bounded(lab):
+    """The oldest give way: honest clients get through, and memory does not grow with the flood."""
+    mac = bytes(lab.sluice.mac)
+    before, lost = lab.sluice.memory_bytes(), figures(lab)["dpdk_handshakes_lost_total"]
+    with lab.net.client.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+        s.bind(("to-proxy", 0x0800))
+        head = mac + s.getsockname()[4] + b"\x08\x00"
+        for i in range(20000):
+            s.send(head + syn(1024 + i))
+            if not i % 2000:
+                lab.sluice.connect().close()
+    until(lambda: figures(lab)["dpdk_handshakes_lost_total"] - lost > 100, 10, "some were lost")
+    check(lab.sluice.memory_bytes() - before < 64 << 20, "memory grew with the flood")
+    lab.sluice.settles()
+
+
+@suite.test()
+def ports_count_what_passes(lab):
+    through(lab, PROXY_C, SERVER, 80, 50_000, 9)
+    now = figures(lab)
+    for device in ("to-client", "to-server"):
+        check(now["dpdk_port_received_frames_total"][device] > 10, f"{device}: {now}")
+        check(now["dpdk_port_sent_bytes_total"][device] > 50_000, f"{device}: {now}")
 
 
 @suite.each(NETWORKS, timeout=120)

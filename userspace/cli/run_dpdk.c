@@ -32,6 +32,7 @@ static void tell_figures(void (*each)(void *arg, const struct sl_figure *f), voi
 {
 	sl_policy_figures(each, arg);
 	sl_dpdk_figures(each, arg);
+	sl_dpdk_transport_figures(each, arg);
 }
 
 void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)

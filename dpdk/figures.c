@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What ports and the stack count, as metrics. Counters have one writer, the worker, and are read without
+ * a lock. */
+
+#include "dpdk/port.h"
+#include "dpdk/stack.h"
+#include "dpdk/transport.h"
+#include "splice/engine.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+
+static const struct port_row {
+	const char *name, *help;
+	size_t offset;
+} port_rows[] = {
+	{"dpdk_port_received_frames_total", "Frames that came by a port",
+	 offsetof(struct sl_port_stats, rx_frames)},
+	{"dpdk_port_received_bytes_total", "Bytes of them",
+	 offsetof(struct sl_port_stats, rx_bytes)},
+	{"dpdk_port_missed_frames_total", "Frames that nobody fetched in time",
+	 offsetof(struct sl_port_stats, rx_missed)},
+	{"dpdk_port_sent_frames_total", "Frames that left by a port",
+	 offsetof(struct sl_port_stats, tx_frames)},
+	{"dpdk_port_sent_bytes_total", "Bytes of frames to be sent",
+	 offsetof(struct sl_port_stats, tx_bytes)},
+	{"dpdk_port_dropped_frames_total", "Frames that a full queue had no room for",
+	 offsetof(struct sl_port_stats, tx_dropped)},
+	{"dpdk_port_send_errors_total", "Frames that the device could not send",
+	 offsetof(struct sl_port_stats, tx_errors)},
+};
+
+static const struct stack_row {
+	const char *reason;
+	size_t offset;
+} stack_rows[] = {
+	{"not ours", offsetof(struct sl_stack_stats, not_ours)},
+	{"malformed", offsetof(struct sl_stack_stats, malformed)},
+	{"no memory", offsetof(struct sl_stack_stats, no_memory)},
+};
+
+static uint64_t at(const void *stats, size_t offset)
+{
+	return *(const uint64_t *)((const char *)stats + offset);
+}
+
+static void tell_ports(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	struct sl_port_stats stats[SL_PORTS_MAX];
+
+	for (unsigned i = 0; i < sl_ports_count(); i++)
+		sl_port_stats(sl_port_get(i), &stats[i]);
+	for (size_t k = 0; k < SL_ARRAY_SIZE(port_rows); k++)
+		for (unsigned i = 0; i < sl_ports_count(); i++) {
+			const struct sl_figure f = {port_rows[k].name,
+						    "counter",
+						    port_rows[k].help,
+						    "device",
+						    sl_port_config(sl_port_get(i))->device,
+						    at(&stats[i], port_rows[k].offset)};
+
+			each(arg, &f);
+		}
+}
+
+void sl_dpdk_transport_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	struct sl_figure f = {"dpdk_stack_drops_total", "counter",
+			      "Frames that came to the stack and went no further", "reason"};
+	struct sl_stack_stats stats;
+
+	tell_ports(each, arg);
+	sl_stack_stats(&stats);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(stack_rows); i++) {
+		f.value = stack_rows[i].reason;
+		f.n = at(&stats, stack_rows[i].offset);
+		each(arg, &f);
+	}
+	f = (struct sl_figure){.name = "dpdk_handshakes_lost_total",
+			       .type = "counter",
+			       .help = "Handshakes that were given up for newer ones",
+			       .n = stats.half_open_lost};
+	each(arg, &f);
+}
