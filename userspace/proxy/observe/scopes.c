@@ -37,61 +37,56 @@ static uint64_t load(const uint64_t *value)
 
 static unsigned bucket_of(uint64_t us)
 {
-	unsigned i = 0;
+	unsigned i = us > sl_bound_us[7] ? 8 : 0;
 
+	if (us == SL_SCOPE_NO_TIME)
+		return SL_BOUNDS;
 	while (i < SL_BOUNDS && us > sl_bound_us[i])
 		i++;
 	return i;
 }
 
-/* The row of that name, a new one, or "other". name is zero-padded. */
-static struct sl_scope *find_row(struct sl_scope_table *t, const char name[SL_SCOPE_NAME_MAX],
-				 size_t len)
+/* A name that is cut has its row under what is left of it. */
+static void name_row(struct sl_scope *row, struct sl_slice name, uint64_t hash)
 {
-	uint64_t hash = XXH3_64bits(name, len);
+	row->hash = hash;
+	row->len = (uint32_t)name.len;
+	memcpy(row->name, name.p, name.len);
+}
+
+/* The row of that name, a new one, or "other". */
+static struct sl_scope *find_row(struct sl_scope_table *t, struct sl_slice name)
+{
+	size_t len = sl_min(name.len, (size_t)SL_SCOPE_NAME_MAX - 1);
+	uint64_t hash = XXH3_64bits(name.p, len);
 	size_t at = hash & (INDEX_SIZE - 1);
 	struct sl_scope *row;
 
 	for (; t->index[at]; at = (at + 1) & (INDEX_SIZE - 1)) {
 		row = &t->row[t->index[at] - 1];
-		if (row->hash == hash && !memcmp(row->name, name, len + 1))
+		if (row->hash == hash && row->len == len && !memcmp(row->name, name.p, len))
 			return row;
 	}
 	if (t->n == SL_SCOPE_ROWS)
 		return &t->other;
 	row = &t->row[t->n];
-	row->hash = hash;
-	memcpy(row->name, name, SL_SCOPE_NAME_MAX);
+	name_row(row, sl_slice(name.p, len), hash);
 	t->index[at] = (uint8_t)(t->n + 1);
 	__atomic_store_n(&t->n, t->n + 1, __ATOMIC_RELEASE);
 	return row;
 }
 
-/* Strings one behind the other, as far as they fit. */
-struct name {
-	char text[SL_SCOPE_NAME_MAX];
-	size_t len;
+/* Buckets of an event's durations, found once for all its rows. */
+struct buckets {
+	unsigned of[SL_SCOPE_TIMES];
 };
 
-static void append(struct name *name, const char *s)
+static void count(struct sl_scopes *s, enum sl_scope_kind kind, struct sl_slice name,
+		  const struct sl_scope_event *e, const struct buckets *buckets)
 {
-	size_t n = sl_min(strlen(s), SL_SCOPE_NAME_MAX - 1 - name->len);
-
-	memcpy(name->text + name->len, s, n);
-	name->len += n;
-}
-
-static void count(struct sl_scopes *s, enum sl_scope_kind kind, const char *text,
-		  const struct sl_scope_event *e)
-{
-	struct name name = {0};
-	struct sl_scope *row;
+	struct sl_scope *row = find_row(&s->kind[kind], name);
 	unsigned class = e->status / 100;
 
-	if (!text)
-		return;
-	append(&name, text);
-	row = find_row(&s->kind[kind], name.text, name.len);
 	bump(&row->n, 1);
 	bump(&row->by_class[class < SL_SCOPE_CLASSES ? class : 0], 1);
 	for (int i = 0; i < SL_SCOPE_TIMES && kind != SL_SCOPE_REASON; i++) {
@@ -99,23 +94,43 @@ static void count(struct sl_scopes *s, enum sl_scope_kind kind, const char *text
 		if (e->us[i] == SL_SCOPE_NO_TIME ||
 		    (e->engine && kind != SL_SCOPE_ENGINE && i == SL_SCOPE_DURATION))
 			continue;
-		bump(&row->time[i].bucket[bucket_of(e->us[i])], 1);
+		bump(&row->time[i].bucket[buckets->of[i]], 1);
 		bump(&row->time[i].sum_us, e->us[i]);
 	}
 }
 
+static size_t append(char *out, size_t len, size_t cap, const char *s)
+{
+	size_t n = sl_min(strlen(s), cap - len);
+
+	memcpy(out + len, s, n);
+	return len + n;
+}
+
+static struct sl_slice route_name(const struct sl_scope_event *e, char out[SL_SCOPE_NAME_MAX])
+{
+	size_t len = append(out, 0, SL_SCOPE_NAME_MAX, e->listener);
+
+	len = append(out, len, SL_SCOPE_NAME_MAX, " ");
+	len = append(out, len, SL_SCOPE_NAME_MAX, e->host ? e->host : "*");
+	if (e->path)
+		len = append(out, len, SL_SCOPE_NAME_MAX, e->path);
+	return sl_slice(out, len);
+}
+
 void sl_scopes_count(struct sl_scopes *s, const struct sl_scope_event *e)
 {
-	struct name route = {0};
+	char route[SL_SCOPE_NAME_MAX];
+	struct buckets buckets;
 
-	append(&route, e->listener);
-	append(&route, " ");
-	append(&route, e->host ? e->host : "*");
-	append(&route, e->path ? e->path : "");
-	count(s, SL_SCOPE_ROUTE, route.text, e);
-	count(s, SL_SCOPE_UPSTREAM, e->upstream, e);
-	count(s, SL_SCOPE_ENGINE, e->engine, e);
-	count(s, SL_SCOPE_REASON, e->reason, e);
+	for (int i = 0; i < SL_SCOPE_TIMES; i++)
+		buckets.of[i] = bucket_of(e->us[i]);
+	count(s, SL_SCOPE_ROUTE, route_name(e, route), e, &buckets);
+	if (e->upstream)
+		count(s, SL_SCOPE_UPSTREAM, sl_slice_str(e->upstream), e, &buckets);
+	if (e->engine)
+		count(s, SL_SCOPE_ENGINE, sl_slice_str(e->engine), e, &buckets);
+	count(s, SL_SCOPE_REASON, sl_slice_str(e->reason), e, &buckets);
 }
 
 static void merge_row(struct sl_scope *to, const struct sl_scope *from)
@@ -137,7 +152,7 @@ void sl_scopes_merge(struct sl_scopes *to, const struct sl_scopes *from)
 		uint32_t n = __atomic_load_n(&t->n, __ATOMIC_ACQUIRE);
 
 		for (uint32_t i = 0; i < n; i++)
-			merge_row(find_row(&to->kind[k], t->row[i].name, strlen(t->row[i].name)),
+			merge_row(find_row(&to->kind[k], sl_slice(t->row[i].name, t->row[i].len)),
 				  &t->row[i]);
 		merge_row(&to->kind[k].other, &t->other);
 	}

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 #define SL_BOUNDS 21
 /* Upper bounds of every histogram that is shown, in us, and as Prometheus writes them. */
 extern const uint64_t sl_bound_us[SL_BOUNDS];
@@ -43,6 +45,7 @@ enum sl_scope_time {
 
 struct sl_scope {
 	uint64_t hash;
+	uint32_t len;		      /* of the name, behind which is a NUL */
 	char name[SL_SCOPE_NAME_MAX]; /* cut if longer; of a route "LISTENER ROUTE" */
 	uint64_t n;
 	uint64_t by_class[SL_SCOPE_CLASSES];
