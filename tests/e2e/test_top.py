@@ -139,6 +139,8 @@ def keys_lead_into_lists_and_back(lab):
         top.until(lambda t: "0 of 0 pairs of web" in t, what="the other listener's flows")
         top.press("v")
         top.until(lambda t: re.search(r"app +10.2.0.2:80 +up", t), what="servers")
+        top.press("p")
+        top.until(lambda t: re.search(r"app +0 +\d+ +0 +\d+ +0 +0 ", t), what="pools")
         top.press("w")
         top.until(lambda t: "LONGEST TURN" in t and len(re.findall(r"\n[01] ", t)) == 2,
                   what="workers")

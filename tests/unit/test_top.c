@@ -28,18 +28,18 @@ static void rates_need_two_answers_of_one_process(void **state)
 	struct sl_facts f = {0};
 
 	assert_true(sl_facts_rate(&f, "requests_total") < 0);
-	sl_facts_take(&f, stats(1000, 100, ""), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(1000, 100, ""), NULL, NULL, NULL, NULL);
 	assert_true(sl_facts_rate(&f, "requests_total") < 0);
 	assert_int_equal(sl_facts_counter(&f, "requests_total"), 100);
-	sl_facts_take(&f, stats(1500, 120, ""), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(1500, 120, ""), NULL, NULL, NULL, NULL);
 	assert_true(sl_facts_rate(&f, "requests_total") == 40);
 	assert_true(sl_facts_list_rate(&f, "workers", 0, "busy_us") == 400);
 	assert_true(sl_facts_rate(&f, "no_such_total") < 0);
 	assert_true(sl_facts_list_rate(&f, "workers", 1, "busy_us") < 0);
 	/* Started anew. */
-	sl_facts_take(&f, stats(200, 7, ""), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(200, 7, ""), NULL, NULL, NULL, NULL);
 	assert_true(sl_facts_rate(&f, "requests_total") < 0);
-	sl_facts_take(&f, stats(1200, 8, ""), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(1200, 8, ""), NULL, NULL, NULL, NULL);
 	assert_true(sl_facts_rate(&f, "requests_total") == 1);
 	sl_facts_free(&f);
 }
@@ -49,11 +49,12 @@ static void latencies_are_those_of_the_window(void **state)
 	struct sl_facts f = {0};
 	struct sl_latency l;
 
-	sl_facts_take(&f, stats(1000, 0, "[9,50],[100,1]"), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(1000, 0, "[9,50],[100,1]"), NULL, NULL, NULL, NULL);
 	sl_facts_latency(&f, "first_byte", &l);
 	assert_int_equal(l.count, 0);
 	/* 98 samples of at most 10 us, one of 100, one of 5000 are new; the old 50 of 9 us are not. */
-	sl_facts_take(&f, stats(2000, 0, "[9,50],[10,98],[100,2],[5000,1]"), NULL, NULL, NULL);
+	sl_facts_take(&f, stats(2000, 0, "[9,50],[10,98],[100,2],[5000,1]"), NULL, NULL, NULL,
+		      NULL);
 	sl_facts_latency(&f, "first_byte", &l);
 	assert_int_equal(l.count, 100);
 	assert_int_equal(l.p50_us, 10);
@@ -63,7 +64,7 @@ static void latencies_are_those_of_the_window(void **state)
 	/* After ten more answers these samples are old. */
 	for (unsigned i = 0; i < SL_FACTS_KEPT; i++)
 		sl_facts_take(&f, stats(3000 + 1000 * i, 0, "[9,50],[10,98],[100,2],[5000,1]"),
-			      NULL, NULL, NULL);
+			      NULL, NULL, NULL, NULL);
 	assert_int_equal(sl_facts_window_ms(&f), 10000);
 	sl_facts_latency(&f, "first_byte", &l);
 	assert_int_equal(l.count, 0);
@@ -82,7 +83,8 @@ static void take_fakes(struct sl_facts *f)
 					.scan = 100};
 
 	sl_facts_take(f, sl_admin_stats(&source, true), sl_admin_flows(&source, &filter),
-		      sl_admin_servers(&source), sl_admin_listeners(&source));
+		      sl_admin_servers(&source), sl_admin_listeners(&source),
+		      sl_admin_pools(&source));
 }
 
 /* Whatever the size, no line is too long or has a byte that a terminal would obey. */
@@ -93,7 +95,7 @@ static void pages_fit_into_every_window(void **state)
 	struct sl_top t = {0};
 
 	take_fakes(&f);
-	for (const char *keys = "of\nlvrw?o"; *keys; keys++) {
+	for (const char *keys = "of\nlvprw?o"; *keys; keys++) {
 		sl_top_key(&t, &f, *keys);
 		for (unsigned rows = 0; rows < 60; rows += rows < 26 ? 1 : 9) {
 			for (unsigned columns = 0; columns < 130; columns += 13) {
@@ -119,12 +121,12 @@ static void an_answer_of_nothing_is_drawn_without_harm(void **state)
 	struct sl_facts f = {0};
 	struct sl_top t = {0};
 
-	for (const char *keys = "of\nlvrw\n?ossss"; *keys; keys++) {
+	for (const char *keys = "of\nlvprw\n?ossss"; *keys; keys++) {
 		sl_page_begin(p, 24, 80);
 		sl_top_draw(&t, &f, p);
 		sl_top_key(&t, &f, *keys);
 	}
-	sl_facts_take(&f, json_object(), json_object(), json_array(), json_array());
+	sl_facts_take(&f, json_object(), json_object(), json_array(), json_array(), json_array());
 	sl_page_begin(p, 24, 80);
 	sl_top_draw(&t, &f, p);
 	assert_int_equal(p->n, 24);

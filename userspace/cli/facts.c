@@ -38,7 +38,7 @@ static void keep(struct sl_facts *f, json_t *stats)
 }
 
 void sl_facts_take(struct sl_facts *f, json_t *stats, json_t *flows, json_t *servers,
-		   json_t *listeners)
+		   json_t *listeners, json_t *pools)
 {
 	if (stats)
 		keep(f, stats);
@@ -48,31 +48,33 @@ void sl_facts_take(struct sl_facts *f, json_t *stats, json_t *flows, json_t *ser
 	replace(&f->flows, flows);
 	replace(&f->servers, servers);
 	replace(&f->listeners, listeners);
+	replace(&f->pools, pools);
 	f->problem.text[0] = 0;
 }
 
 int sl_facts_update(struct sl_facts *f, const char *admin, json_t *flows_request)
 {
-	json_t *answer[4] = {NULL};
-	json_t *request[4] = {
+	json_t *answer[5] = {NULL};
+	json_t *request[5] = {
 		json_pack("{s:s, s:b}", "command", "stats", "buckets", true),
 		flows_request,
 		json_pack("{s:s}", "command", "servers"),
 		json_pack("{s:s}", "command", "listeners"),
+		json_pack("{s:s}", "command", "pools"),
 	};
 	int r = 0;
 
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < SL_ARRAY_SIZE(answer); i++) {
 		if (!r)
 			r = sl_client_ask(admin, request[i], &answer[i], &f->problem);
 		else
 			json_decref(request[i]);
 	}
 	if (!r) {
-		sl_facts_take(f, answer[0], answer[1], answer[2], answer[3]);
+		sl_facts_take(f, answer[0], answer[1], answer[2], answer[3], answer[4]);
 		return 0;
 	}
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < SL_ARRAY_SIZE(answer); i++)
 		json_decref(answer[i]);
 	return r;
 }
@@ -83,7 +85,7 @@ int sl_facts_update_flows(struct sl_facts *f, const char *admin, json_t *flows_r
 
 	if (sl_client_ask(admin, flows_request, &flows, &f->problem) < 0)
 		return -1;
-	sl_facts_take(f, NULL, flows, NULL, NULL);
+	sl_facts_take(f, NULL, flows, NULL, NULL, NULL);
 	return 0;
 }
 
@@ -94,6 +96,7 @@ void sl_facts_free(struct sl_facts *f)
 	json_decref(f->flows);
 	json_decref(f->servers);
 	json_decref(f->listeners);
+	json_decref(f->pools);
 	*f = (struct sl_facts){0};
 }
 

@@ -18,7 +18,7 @@
 
 struct sl_facts {
 	/* Payloads of the latest round; NULL before the first. */
-	json_t *stats, *flows, *servers, *listeners;
+	json_t *stats, *flows, *servers, *listeners, *pools;
 	json_t *kept[SL_FACTS_KEPT]; /* stats: [0] is the latest */
 	struct sl_flow_rates rates;
 	struct sl_client_problem problem; /* of the latest round; empty: there was none */
@@ -36,7 +36,7 @@ int sl_facts_update(struct sl_facts *f, const char *admin, json_t *flows_request
 int sl_facts_update_flows(struct sl_facts *f, const char *admin, json_t *flows_request);
 /* The same with answers that are there (consumed; any may be NULL). */
 void sl_facts_take(struct sl_facts *f, json_t *stats, json_t *flows, json_t *servers,
-		   json_t *listeners);
+		   json_t *listeners, json_t *pools);
 void sl_facts_free(struct sl_facts *f);
 
 /* Milliseconds between the two latest answers, by sluice's own clock; 0: there is only one. */

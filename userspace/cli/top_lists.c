@@ -222,6 +222,64 @@ const struct sl_top_list sl_top_listeners = {
 	.row = listener_row,
 };
 
+/* --- pools --- */
+
+static uint64_t sum_of_servers(const json_t *pool, const char *name)
+{
+	json_t *server, *servers = json_object_get(pool, "servers");
+	uint64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(servers, i, server) sum += sl_answer_number(server, name);
+	return sum;
+}
+
+static json_t *pool_rows(const struct sl_facts *f)
+{
+	return json_incref(f->pools);
+}
+
+static double pool_waiting(const json_t *row)
+{
+	return member(row, "waiting");
+}
+
+static const struct sl_top_order pool_orders[] = {
+	{"name", NULL, "upstream"},
+	{"waiting", pool_waiting, NULL},
+};
+
+static void pool_heading(struct sl_page *p)
+{
+	sl_page_add(p, SL_LOOK_HEADING, "%-16s %8s %8s %8s %8s %9s %9s %6s", "UPSTREAM", "IN USE",
+		    "IDLE", "WAITING", "QUEUE", "REFUSED", "GAVE UP", "REUSE");
+}
+
+static void pool_row(struct sl_page *p, enum sl_look look, const json_t *row)
+{
+	uint64_t reused = sum_of_servers(row, "reused");
+	uint64_t all = reused + sum_of_servers(row, "opened");
+	char upstream[64], reuse[SL_TEXT_MAX] = "-";
+
+	if (all)
+		snprintf(reuse, sizeof(reuse), "%.1f%%", 100.0 * (double)reused / (double)all);
+	sl_page_add(p, look,
+		    "%-16s %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %9" PRIu64
+		    " %9" PRIu64 " %6s",
+		    sl_answer_text(row, "upstream", 16, upstream), sum_of_servers(row, "leased"),
+		    sum_of_servers(row, "idle"), sl_answer_number(row, "waiting"),
+		    sl_answer_number(row, "queue"), sl_answer_number(row, "queue_full"),
+		    sl_answer_number(row, "queue_timeouts"), reuse);
+}
+
+const struct sl_top_list sl_top_pools = {
+	.rows = pool_rows,
+	.orders = pool_orders,
+	.n_orders = SL_ARRAY_SIZE(pool_orders),
+	.heading = pool_heading,
+	.row = pool_row,
+};
+
 /* --- refusals --- */
 
 static bool is_refusal(const char *counter)

@@ -10,7 +10,7 @@
 #include "cli/text.h"
 
 #define FLOWS_MAX 1000
-#define KEYS	  "q quit  o all  f flows  v servers  l listeners  r refusals  w workers  ? help"
+#define KEYS	  "q quit o all f flows v servers l listeners p pools r refusals w workers ? help"
 
 static const struct {
 	const char *name;
@@ -21,6 +21,7 @@ static const struct {
 	[SL_TOP_FLOWS] = {"flows", &sl_top_flows, 'f'},
 	[SL_TOP_SERVERS] = {"servers", &sl_top_servers, 'v'},
 	[SL_TOP_LISTENERS] = {"listeners", &sl_top_listeners, 'l'},
+	[SL_TOP_POOLS] = {"pools", &sl_top_pools, 'p'},
 	[SL_TOP_REFUSALS] = {"refusals", &sl_top_refusals, 'r'},
 	[SL_TOP_WORKERS] = {"workers", &sl_top_workers, 'w'},
 	[SL_TOP_FLOW] = {"a flow", NULL, 0},
@@ -117,6 +118,8 @@ static void draw_help(struct sl_page *p)
 		"f  flows            open pairs; Enter shows one whole",
 		"v  servers          of upstreams; Enter shows the flows to one",
 		"l  listeners        Enter shows the flows of one",
+		"p  pools            what is open to an upstream, how often it is used again, who "
+		"waits",
 		"r  refusals         and timeouts, by reason",
 		"w  workers          how busy each is",
 		"s  sort             goes through the orders of a list",

@@ -16,6 +16,7 @@ enum sl_top_view {
 	SL_TOP_FLOWS,
 	SL_TOP_SERVERS,
 	SL_TOP_LISTENERS,
+	SL_TOP_POOLS,
 	SL_TOP_REFUSALS,
 	SL_TOP_WORKERS,
 	SL_TOP_FLOW, /* one pair */
@@ -73,8 +74,8 @@ struct sl_top_list {
 	void (*row)(struct sl_page *p, enum sl_look look, const json_t *row);
 };
 
-extern const struct sl_top_list sl_top_flows, sl_top_servers, sl_top_listeners, sl_top_refusals,
-	sl_top_workers;
+extern const struct sl_top_list sl_top_flows, sl_top_servers, sl_top_listeners, sl_top_pools,
+	sl_top_refusals, sl_top_workers;
 
 /* The list's objects in the order number `sort`: a new reference. */
 json_t *sl_top_sorted(const struct sl_top_list *l, const struct sl_facts *f, unsigned sort);

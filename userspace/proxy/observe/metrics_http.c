@@ -126,17 +126,18 @@ static bool is_asked_plainly(const struct sl_authority *host)
 	       !sl_addr_parse_host(host->host, 0, &a);
 }
 
+/* host NULL: asked as a proxy is, so there is no page. */
 static int set_path(struct page *p, const struct sl_metrics_site *site,
 		    const struct sl_authority *host, struct sl_slice path)
 {
 	const struct sl_control_source *source = site->source;
-	const struct sl_status_file *file = sl_status_find(path);
+	const struct sl_status_file *file = host ? sl_status_find(path) : NULL;
 
 	if (file) {
 		set_file(p, file);
 		return 0;
 	}
-	if (sl_slice_eq(path, SL_SLICE("/status.json")))
+	if (host && sl_slice_eq(path, SL_SLICE("/status.json")))
 		return set_status(p, site, site->local && is_asked_plainly(host));
 	if (sl_slice_eq(path, SL_SLICE("/metrics")))
 		return set_metrics(p, source);
@@ -196,7 +197,8 @@ static int answer_head(struct page *p, const struct sl_metrics_site *site, const
 	}
 	if (h->method != SL_METHOD_GET && h->method != SL_METHOD_HEAD)
 		return set_text(p, 405, "only GET and HEAD");
-	return set_path(p, site, &host, without_query(target.path_query));
+	return set_path(p, site, target.form == SL_TARGET_ORIGIN ? &host : NULL,
+			without_query(target.path_query));
 }
 
 static int render(const struct page *p, struct sl_answer *ret)
