@@ -19,7 +19,7 @@ from lab.stream import receive_stream, send_stream
 suite = Suite()
 TUNNELS = int(os.environ.get("DPDK_TUNNELS", "300"))
 # Of 65536 packets: lost, duplicated, held back for some milliseconds.
-NETWORKS = {"a good network": None, "a bad network": (330, 330, 650)}
+NETWORKS = {"a good network": None, "a bad network": (330, 330, 650, 0)}
 
 
 def echo(wire, origin):

@@ -11,6 +11,7 @@ import sys
 os.environ["SLUICE_TRANSPORT"] = "dpdk"
 
 from lab import Place, Places, Suite, Topology, check, equal, until
+from lab.load import Load
 from lab.net import PATIENCE
 from lab.sluice import in_thread
 from lab.stream import both_ways, expect_end, receive_stream, retransmissions, send_stream
@@ -18,6 +19,7 @@ from lab.stream import both_ways, expect_end, receive_stream, retransmissions, s
 suite = Suite()
 MEGABYTE = 1 << 20
 IDLE_S = 3
+TUNNELS = int(os.environ.get("SLUICE_DPDK_TUNNELS", "300"))
 everywhere = Places.everywhere(suite, ("veth", "veth6"))
 there = Places.everywhere(suite, ("veth",))
 where_idle_tunnels_end = Places.everywhere(suite, ("idle",))
@@ -102,6 +104,21 @@ def many_tunnels_at_once_are_spliced(place):
         jobs = [in_thread(both_ways, c, s, 1000 + 2 * i, 65536) for i, (c, s) in enumerate(pairs)]
         for job in jobs:
             job.join(60)
+
+
+@there(timeout=120)
+def random_tunnels_arrive_whole_and_many_are_spliced(place):
+    """Byte for byte, and no RST, as no end asks for one."""
+    before = place.figure("packet_events_total", "flip_arm")
+    load = Load(place.client, place.server, (place.address, place.sluice.port),
+                place.server_address, ["to-proxy", "to-proxy"], tunnels=TUNNELS, concurrency=30,
+                seed=5, no_resets=True)
+    result = load.result()
+    spliced = place.figure("packet_events_total", "flip_arm") - before
+    print(f"# {spliced} spliced; " + result.tell().replace("\n", "\n# "), flush=True)
+    check(not result.failures, result.tell)
+    equal(result.report["resets"], {"in": 0, "out": 0}, "RSTs on the wire")
+    check(spliced > TUNNELS // 10, lambda: f"{spliced} of {TUNNELS} tunnels were spliced")
 
 
 @there()
