@@ -118,8 +118,7 @@ static void draw_help(struct sl_page *p)
 		"f  flows            open pairs; Enter shows one whole",
 		"v  servers          of upstreams; Enter shows the flows to one",
 		"l  listeners        Enter shows the flows of one",
-		"p  pools            what is open to an upstream, how often it is used again, who "
-		"waits",
+		"p  pools            connections to upstreams, their reuse, who waits",
 		"r  refusals         and timeouts, by reason",
 		"w  workers          how busy each is",
 		"s  sort             goes through the orders of a list",
