@@ -4,8 +4,10 @@
 in it; the binary format and its reader."""
 
 import json
+import re
 import sys
 import time
+from pathlib import Path
 
 from lab import SERVER, Suite, answers, check, equal, until
 from lab.origin import OK
@@ -93,6 +95,16 @@ def an_answer_of_our_own_took_no_upstream_time(lab):
     r = lab.record(b"/none")
     equal([r[p] for p in PARTS], [0, 0, 0], "parts")
     equal(r["reason"], "no-route", "why")
+
+
+@suite.test()
+def every_key_is_documented_and_every_documented_one_is_there(lab):
+    lab.reset()
+    lab.get(b"/keys", b"app.test")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    table = text.split("| key | meaning |", 1)[1].split("\n\n", 1)[0]
+    names = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()[2:]))
+    equal(sorted(lab.record(b"/keys")), sorted(names), "keys")
 
 
 # --- which records, and the binary format ---
