@@ -213,11 +213,13 @@ static const struct bad {
 	{"limits: [1]\n", "t:1:9: limits: expected a mapping, got a list"},
 	{"? [a]\n: b\n", "t:1:3: expected a key, got a list"},
 	{"<<: {workers: 1}\n",
-	 "t:1:1: unknown key '<<', expected one of: workers, admin, metrics, via, log_level, "
+	 "t:1:1: unknown key '<<', expected one of: workers, admin, metrics, via, user, seccomp, "
+	 "log_level, "
 	 "transport, dpdk, splice, limits, timeouts, access_log, resolver, pool, listeners, "
 	 "upstreams"},
 	{"\"bad\\nkey\\x1b\": 1\n",
-	 "t:1:1: unknown key 'bad?key?', expected one of: workers, admin, metrics, via, "
+	 "t:1:1: unknown key 'bad?key?', expected one of: workers, admin, metrics, via, user, "
+	 "seccomp, "
 	 "log_level, transport, dpdk, splice, limits, timeouts, access_log, resolver, pool, "
 	 "listeners, upstreams"},
 	{"workers: !!int 4\n", "t:1:10: workers: tags are not supported"},

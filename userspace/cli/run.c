@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/confine.h"
 #include "cli/run_dpdk.h"
 #include "proxy/config/config.h"
 #include "proxy/server.h"
@@ -111,6 +112,7 @@ int sl_cmd_run(int argc, char **argv)
 		.transport_new = sl_socket_transport_new,
 		.listen = sl_socket_listen,
 		.arguments = argv - 1, /* with the program's name */
+		.confine = sl_confine,
 		.hand_over = sl_packet_hand_over,
 		.stream_bytes = sl_socket_stream_bytes(),
 		.engines = engines,

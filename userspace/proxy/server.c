@@ -66,7 +66,7 @@ static void probe_engines(struct sl_daemon *s)
 	}
 }
 
-static int start_workers(struct sl_daemon *s)
+static int make_workers(struct sl_daemon *s)
 {
 	int r = 0;
 
@@ -78,8 +78,14 @@ static int start_workers(struct sl_daemon *s)
 		r = sl_worker_new(&s->shared, i, s->generation, &s->worker[i]);
 		s->n_workers += !r;
 	}
-	if (!r)
-		r = sl_server_listen(s);
+	return r ? r : sl_server_listen(s);
+}
+
+/* What needs privileges has been done. */
+static int start_workers(struct sl_daemon *s)
+{
+	int r = s->parts->confine(s->config);
+
 	for (uint32_t i = 0; i < s->n_workers && !r; i++)
 		r = sl_worker_start(s->worker[i]);
 	return r;
@@ -111,11 +117,13 @@ static int start(struct sl_daemon *s, struct sl_config *config)
 	if (r < 0)
 		sl_error("%s", error.text);
 	else
-		r = start_workers(s);
+		r = make_workers(s);
 	if (!r)
 		r = sl_server_start_checks(s);
 	if (!r)
 		r = sl_server_open_control(s);
+	if (!r)
+		r = start_workers(s);
 	return r ? r : sl_server_tell_serving(s);
 }
 

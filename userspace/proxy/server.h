@@ -18,6 +18,8 @@ struct sl_server_parts {
 	/* Another process is to have what can have one owner only: first in each worker's thread with its
 	 * loop, when it has given up its pairs, then with NULL. NULL: there is nothing of the kind. */
 	void (*hand_over)(struct sl_loop *loop);
+	/* Everything is loaded and open, and the workers are about to start: drops privileges. */
+	int (*confine)(const struct sl_config *c);
 	size_t stream_bytes; /* memory of one stream of that transport */
 	bool one_transport;  /* there can be one, which is the only worker's */
 	const struct sl_engine_ops *const

@@ -273,7 +273,7 @@ static void free_auth(struct sl_auth *a)
 	pthread_mutex_destroy(&a->lock);
 	sl_auth_users_free(&a->users);
 	free(a->path);
-	sodium_memzero(a, sizeof(*a));
+	sodium_munlock(a, sizeof(*a)); /* zeroes it */
 	free(a);
 }
 
@@ -288,6 +288,8 @@ int sl_auth_open(const char *path, struct sl_auth **ret, unsigned *ret_line)
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
+	sodium_mlock(a,
+		     sizeof(*a)); /* passwords: never in swap or a core dump, as far as allowed */
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->work, NULL);
 	randombytes_buf(a->key, sizeof(a->key));

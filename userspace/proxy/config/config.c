@@ -176,6 +176,7 @@ void sl_config_free(struct sl_config *c)
 	free(c->access_log.path);
 	free(c->admin);
 	free(c->via);
+	free(c->user);
 	free(c->file);
 	free(c);
 }

@@ -347,6 +347,8 @@ struct sl_config {
 	uint32_t workers;	/* 1..256; 0: one per CPU the process may use (auto) */
 	char *admin;		/* socket path, at most 107 bytes, /run/sluice/admin.sock */
 	struct sl_addr metrics; /* AF_UNSPEC: off; 127.0.0.1:9145 */
+	char *user;		/* to run as once all is open; NULL: as it was started */
+	bool seccomp;		/* only system calls of a list; false */
 	char *via;		/* pseudonym in Via; NULL: each process makes its own */
 	enum sl_log_level log_level;
 	enum sl_transport_choice transport; /* socket */

@@ -369,6 +369,8 @@ static const struct sl_yaml_key root_keys[] = {
 	{READ_CONFIG("admin", sl_yaml_read_path, admin), .max = 107},
 	{READ_CONFIG("metrics", read_metrics, metrics)},
 	{READ_CONFIG("via", read_via, via), .max = 64},
+	{READ_CONFIG("user", sl_yaml_read_string, user), .max = 32},
+	{READ_CONFIG("seccomp", sl_yaml_read_bool, seccomp)},
 	{READ_CONFIG("log_level", sl_yaml_read_choice, log_level), .choices = log_levels},
 	{READ_CONFIG("transport", sl_yaml_read_choice, transport), .choices = transports},
 	{.name = "dpdk", .read = sl_yaml_read_map, .map = &sl_config_dpdk_map},
