@@ -158,6 +158,7 @@ static void stop(struct sl_daemon *s)
 		sl_worker_stop(s->worker[i]);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_free(s->worker[i]);
+	s->n_workers = 0; /* the watchdog may look once more, below */
 	sl_doors_close(&s->doors);
 	sl_access_log_close(s->access_log);
 	if (s->generation)
