@@ -189,6 +189,7 @@ def limits_and_the_log_change(lab):
         get(client)
         lab.reload(access_log={"path": str(other), "format": "clf"}, limits={"connections": 2})
         get(client)
+        until(lambda: lab.sluice.stats()["connections_active"] == 1, 5, "those of before are gone")
         until(lambda: other.exists() and "GET" in other.read_text(), 5, "a line in the new log")
         with lab.sluice.connect() as second, lab.sluice.connect() as third:
             equal(get(second).status, 200, "within the limit")

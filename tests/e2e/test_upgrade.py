@@ -105,7 +105,8 @@ def a_program_that_can_not_serve_leaves_the_old_one_alone(labs):
             lab.sluice.ask("upgrade")
             until(lambda: lab.sluice.tell(200).count("this process goes on") == n, 20, "it goes on")
             equal(get(client).status, 200, "status")
-            check(not Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "no child is left")
+            until(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), 5,
+                  "no child is left")
     lab.sluice.file.write_text(text)
     lab.sluice.settles()
     old = upgrade(lab.sluice)
