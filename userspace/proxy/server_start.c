@@ -162,10 +162,12 @@ struct checks_call {
 static void in_checks_thread(struct sl_daemon *s, void (*fn)(struct sl_worker *w, void *arg),
 			     struct checks_call *call)
 {
-	if (s->parts->one_transport)
-		sl_worker_call(s->worker[0], fn, call);
+	struct sl_worker *w = s->parts->one_transport ? s->worker[0] : NULL;
+
+	if (w && w->started)
+		sl_worker_call(w, fn, call);
 	else
-		fn(NULL, call);
+		fn(w, call);
 }
 
 static void start_health(struct sl_worker *w, void *arg)
