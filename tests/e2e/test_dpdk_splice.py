@@ -4,8 +4,6 @@
 where they arrive. On the topology of the lab, with IPv4 and IPv6. The last place gives up idle tunnels."""
 
 import os
-import socket
-import struct
 import sys
 
 os.environ["SLUICE_TRANSPORT"] = "dpdk"
@@ -13,8 +11,9 @@ os.environ["SLUICE_TRANSPORT"] = "dpdk"
 from lab import Place, Places, Suite, Topology, check, equal, until
 from lab.load import Load
 from lab.net import PATIENCE
+from lab.place import half_closes, resets
 from lab.sluice import in_thread
-from lab.stream import both_ways, expect_end, receive_stream, retransmissions, send_stream
+from lab.stream import both_ways, retransmissions
 
 suite = Suite()
 MEGABYTE = 1 << 20
@@ -71,31 +70,12 @@ def the_handover_causes_no_retransmission(place):
 
 @everywhere()
 def half_close_works_in_both_directions(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            one, other = pair[first], pair[1 - first]
-            one.shutdown(socket.SHUT_WR)
-            expect_end(other)
-            job = in_thread(send_stream, other, 7, MEGABYTE)
-            receive_stream(one, 7, MEGABYTE)
-            job.join(30)
-            other.shutdown(socket.SHUT_WR)
-            expect_end(one)
-            place.gone()
+    half_closes(place)
 
 
 @everywhere()
 def a_reset_reaches_the_other_end(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            pair[first].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            pair[first].close()
-            try:
-                data = pair[1 - first].recv(1)
-            except ConnectionResetError:
-                data = "reset"
-            equal(data, "reset", "the other end")
-            place.gone()
+    resets(place)
 
 
 @everywhere(timeout=120)

@@ -5,12 +5,11 @@ loopback, each with a bpffs of its own, so that nothing of the host's is seen or
 with CAP_BPF."""
 
 import signal
-import socket
-import struct
 import sys
 import time
 
 from lab import Place, Places, Suite, Topology, check, equal, until
+from lab.place import half_closes, resets
 from lab.sluice import in_thread
 from lab.stream import both_ways, expect_end, receive_stream, retransmissions, send_stream
 
@@ -68,31 +67,12 @@ def a_socket_with_bytes_that_it_has_not_sent_is_left_alone(place):
 
 @everywhere()
 def half_close_works_in_both_directions(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            one, other = pair[first], pair[1 - first]
-            one.shutdown(socket.SHUT_WR)
-            expect_end(other)
-            job = in_thread(send_stream, other, 7, MEGABYTE)
-            receive_stream(one, 7, MEGABYTE)
-            job.join(30)
-            other.shutdown(socket.SHUT_WR)
-            expect_end(one)
-            place.gone()
+    half_closes(place)
 
 
 @everywhere()
 def a_reset_reaches_the_other_end(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            pair[first].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            pair[first].close()
-            try:
-                data = pair[1 - first].recv(1)
-            except ConnectionResetError:
-                data = "reset"
-            equal(data, "reset", "the other end")
-            place.gone()
+    resets(place)
 
 
 def answer_and_close(server):

@@ -5,10 +5,10 @@ Needs root with CAP_BPF."""
 
 import json
 import socket
-import struct
 import sys
 
 from lab import Place, Places, Suite, Topology, check, equal, until
+from lab.place import half_closes, resets
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
@@ -73,32 +73,12 @@ def a_tunnel_is_spliced_and_its_bytes_arrive_whole_and_counted(place):
 
 @everywhere()
 def half_close_works_in_both_directions(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            one, other = pair[first], pair[1 - first]
-            one.sendall(b"last words")
-            one.shutdown(socket.SHUT_WR)
-            equal(other.recv(100, socket.MSG_WAITALL), b"last words")
-            job = in_thread(send_stream, other, 7, MEGABYTE)
-            receive_stream(one, 7, MEGABYTE)
-            job.join(30)
-            other.shutdown(socket.SHUT_WR)
-            expect_end(one)
-            place.gone()
+    half_closes(place)
 
 
 @everywhere()
 def a_reset_reaches_the_other_end(place):
-    for first in (0, 1):
-        with place.tunnels() as ([pair], _):
-            pair[first].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            pair[first].close()
-            try:
-                data = pair[1 - first].recv(1)
-            except ConnectionResetError:
-                data = "reset"
-            equal(data, "reset", "the other end")
-            place.gone()
+    resets(place)
 
 
 @everywhere()

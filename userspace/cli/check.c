@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* sluice check: reads a configuration and the files of users that it names, and starts nothing. */
 
+#include "cli/check.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -9,7 +11,6 @@
 
 #include "cli/commands.h"
 #include "proxy/access/auth_users.h"
-#include "proxy/config/config.h"
 
 static const struct option options[] = {
 	{"config", required_argument, NULL, 'c'},
@@ -60,9 +61,18 @@ static int check(const struct sl_config *c)
 	return SL_EXIT_DONE;
 }
 
-int sl_cmd_check(int argc, char **argv)
+int sl_load_config(const char *file, struct sl_config **ret)
 {
 	struct sl_config_error error;
+	int r = file ? sl_config_load(file, ret, &error) : sl_config_default(ret);
+
+	if (r < 0)
+		fprintf(stderr, "%s\n", file ? error.text : strerror(-r));
+	return r;
+}
+
+int sl_cmd_check(int argc, char **argv)
+{
 	const char *file = NULL;
 	struct sl_config *c;
 	int option, r;
@@ -75,10 +85,8 @@ int sl_cmd_check(int argc, char **argv)
 	}
 	if (!file || optind != argc)
 		return usage(false);
-	if (sl_config_load(file, &c, &error)) {
-		fprintf(stderr, "%s\n", error.text);
+	if (sl_load_config(file, &c) < 0)
 		return SL_EXIT_FAILED;
-	}
 	r = check(c);
 	sl_config_free(c);
 	return r;

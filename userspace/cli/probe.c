@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 
 #include "base/util.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/tuning.h"
 #include "splice/device.h"
@@ -355,19 +356,6 @@ static int parse(int argc, char **argv, struct probe_options *ret)
 	return SL_EXIT_USAGE;
 }
 
-static int load_config(const char *file, struct sl_config **ret)
-{
-	struct sl_config_error error;
-
-	if (!file)
-		return sl_config_default(ret);
-	if (sl_config_load(file, ret, &error) < 0) {
-		fprintf(stderr, "%s\n", error.text);
-		return -1;
-	}
-	return 0;
-}
-
 int sl_cmd_probe(int argc, char **argv)
 {
 	struct report report = {0};
@@ -377,7 +365,7 @@ int sl_cmd_probe(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (load_config(o.config, &config) < 0)
+	if (sl_load_config(o.config, &config) < 0)
 		return SL_EXIT_FAILED;
 	if (!o.root) {
 		look_at_host(&report);

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/confine.h"
 #include "cli/run_dpdk.h"
-#include "proxy/config/config.h"
 #include "proxy/server.h"
 #include "splice/packet_config.h"
 #include "splice/policy.h"
@@ -56,19 +56,6 @@ static void choose_engines(const struct sl_config *c,
 	if (wants(c, SL_SPLICE_SOCKMAP) || wants(c, SL_SPLICE_AUTO))
 		ret[n++] = &sl_sockmap_engine;
 	ret[n] = NULL;
-}
-
-static int load(const char *file, struct sl_config **ret)
-{
-	struct sl_config_error error;
-
-	if (!file)
-		return sl_config_default(ret);
-	if (sl_config_load(file, ret, &error) < 0) {
-		fprintf(stderr, "%s\n", error.text);
-		return -1;
-	}
-	return 0;
 }
 
 static const char usage[] = "Usage: sluice run [-c FILE]\n"
@@ -128,7 +115,7 @@ int sl_cmd_run(int argc, char **argv)
 	if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
 		snprintf(program, sizeof(program), "/usr/bin/sluice");
 	parts.program = program; /* where a newer one will be */
-	if (load(file, &config) < 0)
+	if (sl_load_config(file, &config) < 0)
 		return SL_EXIT_FAILED;
 	sl_log_set_level(config->log_level);
 	configure_packet(&config->splice);

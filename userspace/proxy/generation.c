@@ -5,24 +5,12 @@
 #include "proxy/generation.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/util.h"
-
-SL_PRINTF(3, 4)
-static int fail(int r, struct sl_config_error *ret_error, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(ret_error->text, sizeof(ret_error->text), fmt, ap);
-	va_end(ap);
-	return r;
-}
 
 /* Two sluices in a row must not take each other for a loop, so without a configured name each process
  * has its own. */
@@ -68,11 +56,11 @@ static int open_auth(struct sl_generation *g, const struct sl_generation *before
 	}
 	r = sl_auth_open(path, &g->auth[i], &line);
 	if (r == -EINVAL)
-		return fail(r, ret_error,
-			    "%s:%u: expected user:hash with a strong crypt(3) hash "
-			    "($y$, $gy$, $2b$, $2y$, $6$, $7$)",
-			    path, line);
-	return r < 0 ? fail(r, ret_error, "%s: %s", path, strerror(-r)) : 0;
+		return sl_config_fail(r, ret_error,
+				      "%s:%u: expected user:hash with a strong crypt(3) hash "
+				      "($y$, $gy$, $2b$, $2y$, $6$, $7$)",
+				      path, line);
+	return r < 0 ? sl_config_fail(r, ret_error, "%s: %s", path, strerror(-r)) : 0;
 }
 
 /* --- listeners --- */
@@ -87,18 +75,18 @@ static int open_listeners(struct sl_generation *g, const struct sl_generation *b
 	g->routes = calloc(c->n_listeners + 1, sizeof(struct sl_routes *));
 	g->place = calloc(c->n_listeners + 1, sizeof(*g->place));
 	if (!g->auth || !g->routes || !g->place)
-		return fail(-ENOMEM, ret_error, "out of memory");
+		return sl_config_fail(-ENOMEM, ret_error, "out of memory");
 	for (size_t i = 0; i < c->n_listeners && !r; i++) {
 		r = sl_limits_place(g->limits, c->listeners[i].name, &g->place[i]);
 		if (r < 0)
-			return fail(r, ret_error, "listener %s: %s", c->listeners[i].name,
-				    strerror(-r));
+			return sl_config_fail(r, ret_error, "listener %s: %s", c->listeners[i].name,
+					      strerror(-r));
 		g->n_places++;
 		if (c->listeners[i].auth_basic)
 			r = open_auth(g, before, i, ret_error);
 		if (!r && c->listeners[i].mode != SL_MODE_FORWARD &&
 		    sl_routes_new(&c->listeners[i], &g->routes[i]) < 0)
-			r = fail(-ENOMEM, ret_error, "out of memory");
+			r = sl_config_fail(-ENOMEM, ret_error, "out of memory");
 	}
 	return r;
 }
@@ -115,7 +103,7 @@ static int set_up(struct sl_generation *g, struct sl_generation *before,
 		r = sl_throttle_new(g->config, before ? before->throttle : NULL, &g->throttle);
 	if (!r)
 		r = sl_upstreams_enlist(g->upstreams, g->config, &g->upstream);
-	return r < 0 ? fail(r, ret_error, "%s", strerror(-r)) : 0;
+	return r < 0 ? sl_config_fail(r, ret_error, "%s", strerror(-r)) : 0;
 }
 
 int sl_generation_new(const struct sl_generation_options *o, struct sl_generation **ret,
@@ -125,7 +113,7 @@ int sl_generation_new(const struct sl_generation_options *o, struct sl_generatio
 	int r;
 
 	if (!g)
-		return fail(-ENOMEM, ret_error, "out of memory");
+		return sl_config_fail(-ENOMEM, ret_error, "out of memory");
 	g->config = o->config;
 	g->number = o->before ? o->before->number + 1 : 1;
 	g->upstreams = o->upstreams;

@@ -7,7 +7,6 @@
  * closed. The old generation goes when its last connection does. */
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,17 +23,6 @@ struct draft {
 	bool new_log;
 	struct sl_era *era[SL_WORKERS_MAX];
 };
-
-SL_PRINTF(3, 4)
-static int fail(int r, struct sl_config_error *ret_error, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(ret_error->text, sizeof(ret_error->text), fmt, ap);
-	va_end(ap);
-	return r;
-}
 
 /* --- what can fail --- */
 
@@ -54,10 +42,10 @@ static int check_upstreams(const struct draft *d, struct sl_config_error *ret_er
 		const struct sl_upstream_config *c = &d->config->upstreams[i];
 
 		if (!sl_upstream_has_room(d->generation->upstream[i], c))
-			return fail(-ENOSPC, ret_error,
-				    "upstream %s: too many servers of before still have "
-				    "connections: try again later",
-				    c->name);
+			return sl_config_fail(-ENOSPC, ret_error,
+					      "upstream %s: too many servers of before still have "
+					      "connections: try again later",
+					      c->name);
 	}
 	return 0;
 }
@@ -77,11 +65,12 @@ static int make(struct sl_daemon *s, struct draft *d, struct sl_config_error *re
 	int r;
 
 	if (!s->config->file)
-		return fail(-ENOENT, ret_error, "sluice runs without a file: nothing to reload");
+		return sl_config_fail(-ENOENT, ret_error,
+				      "sluice runs without a file: nothing to reload");
 	if (s->draining)
-		return fail(-ESHUTDOWN, ret_error, "sluice is draining");
+		return sl_config_fail(-ESHUTDOWN, ret_error, "sluice is draining");
 	if (s->n_stuck)
-		return fail(-EBUSY, ret_error, "a worker is stuck");
+		return sl_config_fail(-EBUSY, ret_error, "a worker is stuck");
 	r = sl_config_load(s->config->file, &d->config, ret_error);
 	if (!r)
 		r = sl_server_check_fixed(s, d->config, ret_error);
@@ -99,7 +88,7 @@ static int make(struct sl_daemon *s, struct draft *d, struct sl_config_error *re
 	if (r < 0)
 		return r;
 	r = make_eras(s, d);
-	return r < 0 ? fail(r, ret_error, "out of memory") : 0;
+	return r < 0 ? sl_config_fail(r, ret_error, "out of memory") : 0;
 }
 
 static void discard(struct sl_daemon *s, struct draft *d)

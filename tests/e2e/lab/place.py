@@ -4,13 +4,16 @@ and an origin's namespace."""
 
 import contextlib
 import json
+import socket
+import struct
 import threading
 from pathlib import Path
 
 from lab.bpffs import Bpffs
 from lab.net import Topology, until
 from lab.origin import Origin
-from lab.sluice import Sluice
+from lab.sluice import Sluice, in_thread
+from lab.stream import expect_end, receive_stream, send_stream
 from lab.suite import Skip, check, equal
 
 PACKET = {"workers": 2, "timeouts": {"drain": "200ms"}}
@@ -176,6 +179,36 @@ class Place:
     def discard(self):
         self.sluice.discard()
         self.bpffs.close()
+
+
+def half_closes(place):
+    """A side that has said all still hears what the other says; from each side."""
+    for first in (0, 1):
+        with place.tunnels() as ([pair], _):
+            one, other = pair[first], pair[1 - first]
+            one.sendall(b"last words")
+            one.shutdown(socket.SHUT_WR)
+            equal(other.recv(100, socket.MSG_WAITALL), b"last words")
+            job = in_thread(send_stream, other, 7, 1 << 20)
+            receive_stream(one, 7, 1 << 20)
+            job.join(30)
+            other.shutdown(socket.SHUT_WR)
+            expect_end(one)
+            place.gone()
+
+
+def resets(place):
+    """A side that resets, from each side: the other is reset, not ended."""
+    for first in (0, 1):
+        with place.tunnels() as ([pair], _):
+            pair[first].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            pair[first].close()
+            try:
+                data = pair[1 - first].recv(1)
+            except ConnectionResetError:
+                data = "reset"
+            equal(data, "reset", "the other end")
+            place.gone()
 
 
 class Places:

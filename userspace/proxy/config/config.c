@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,16 @@ static int read_file(const char *file, char *buf, size_t room, size_t *ret_len)
 	}
 	*ret_len = len;
 	return 0;
+}
+
+int sl_config_fail(int r, struct sl_config_error *ret_error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(ret_error->text, sizeof(ret_error->text), fmt, ap);
+	va_end(ap);
+	return r;
 }
 
 int sl_config_load(const char *file, struct sl_config **ret, struct sl_config_error *ret_error)

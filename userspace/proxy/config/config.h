@@ -387,6 +387,9 @@ struct sl_config_error {
 	char text[512];
 };
 
+/* Writes the text. Returns r. */
+int sl_config_fail(int r, struct sl_config_error *ret_error, const char *fmt, ...) SL_PRINTF(3, 4);
+
 /* 0 and a configuration that the caller frees; or -EINVAL (see *ret_error), -ENOENT and other
  * errors of reading the file (also told in *ret_error). */
 int sl_config_load(const char *file, struct sl_config **ret, struct sl_config_error *ret_error);
