@@ -16,9 +16,11 @@ class SluiceServes(SluiceRuns):
     """As a reverse proxy, with pooled upstream connections."""
 
     forwards = False
+    more = {}  # of its configuration
 
     def start(self):
         self.options["sluice"] = {
+            **self.more,
             "listeners": [{"name": "web", "listen": HERE, "mode": "http",
                            "routes": [{"upstream": "app"}]}],
             "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 1024}}]}

@@ -7,6 +7,7 @@ import time
 import calls
 import check
 import many
+import transports
 import work
 from contenders import DIRECT, NO_DEVICES, PEERS, SLUICE
 from field import LoadFailed
@@ -202,6 +203,7 @@ SUITES = {
     "keepalive": ("HTTP with kept connections", keepalive_sections),
     "calls": ("System calls of a request", call_sections),
     "idle": ("Memory of idle connections", idle_sections),
+    "transports": ("The kernel's TCP and DPDK", transports.sections),
     "many": ("50,000 connections", many.sections),
     "open": ("Latency at fixed rates", work.open_sections),
     "accept": ("Accepting while work is hard", work.accept_sections),

@@ -4,6 +4,7 @@
 SLUICE_TRANSPORT=dpdk)."""
 
 import os
+import re
 import socket
 import struct
 import sys
@@ -59,6 +60,12 @@ def through(lab, address, host, port, size, seed):
             sender.join(60)
     finally:
         lab.sluice.address = PROXY_C
+
+
+@suite.test()
+def probe_tells_that_it_is_built_in(lab):
+    done = lab.net.proxy.run(lab.sluice.binary, "probe", text=True)
+    check(re.search(r"^DPDK +yes ", done.stdout, re.MULTILINE), lambda: done.stdout)
 
 
 @suite.test()

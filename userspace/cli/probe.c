@@ -16,6 +16,7 @@
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/tuning.h"
+#include "dpdk/transport.h"
 #include "splice/device.h"
 #include "splice/engine.h"
 #include "splice/links.h"
@@ -160,7 +161,7 @@ static void add_step(struct report *r, const char *name, int error, const char *
 
 static void look_at_engines(struct report *r, const struct sl_selftest *t)
 {
-	bool works = !t->tc || !t->xdp;
+	bool works = !t->tc || !t->xdp, dpdk = sl_dpdk_stream_bytes() > 0;
 	struct sl_engine_report sockmap;
 
 	sl_sockmap_engine.probe(&sockmap);
@@ -169,7 +170,8 @@ static void look_at_engines(struct report *r, const struct sl_selftest *t)
 	add(r, "engine packet", works && !t->control,
 	    "tunnels are copied; what is missing stands above", "%s",
 	    works && !t->control ? "its self-test succeeded" : "its self-test failed");
-	add(r, "DPDK", false, NULL, "not built");
+	add(r, "DPDK", dpdk, NULL, "%s",
+	    dpdk ? "built in, for transport: dpdk" : "sluice was built without it");
 }
 
 static void look_at_bpf(struct report *r)
