@@ -165,7 +165,7 @@ def arguments():
     unknown = [s for s in args.suites if s not in (*SUITES, "packet")]
     if unknown:
         sys.exit(f"bench: no such suite: {unknown[0]} (there are {', '.join([*SUITES, 'packet'])})")
-    effort = Effort(2, 0.6, 200, 300, True) if args.quick else Effort()
+    effort = Effort(1, 0.5, 200, 300, True) if args.quick else Effort()
     effort.rounds = args.rounds or effort.rounds
     effort.seconds = args.seconds or effort.seconds
     return args, effort

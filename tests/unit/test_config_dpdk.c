@@ -20,7 +20,7 @@ static void ports_are_read_with_their_addresses(void **state)
 		"  huge_pages: true\n"
 		"  file_prefix: left\n"
 		"  ports:\n"
-		"    - {device: eth1, driver: af_packet, gateway: 10.1.0.254,\n"
+		"    - {device: eth1, driver: af_xdp, gateway: 10.1.0.254,\n"
 		"       addresses: [10.1.0.1/24, \"fd00:1::1/64\"]}\n"
 		"    - {device: \"0000:03:00.0\", addresses: [10.2.0.1/16]}\n" LISTENERS;
 	struct sl_config_error error = {""};
@@ -36,13 +36,13 @@ static void ports_are_read_with_their_addresses(void **state)
 	assert_string_equal(c->dpdk.file_prefix, "left");
 	assert_int_equal(c->dpdk.n_ports, 2);
 	assert_string_equal(c->dpdk.ports[0].device, "eth1");
-	assert_int_equal(c->dpdk.ports[0].driver, SL_DPDK_AF_PACKET);
+	assert_int_equal(c->dpdk.ports[0].driver, SL_DPDK_AF_XDP);
 	assert_int_equal(c->dpdk.ports[0].n_addresses, 2);
 	assert_int_equal(c->dpdk.ports[0].addresses[0].bits, 24);
 	assert_string_equal(sl_addr_format_host(&c->dpdk.ports[0].addresses[1].addr, address),
 			    "fd00:1::1");
 	assert_string_equal(sl_addr_format_host(&c->dpdk.ports[0].gateway, address), "10.1.0.254");
-	assert_int_equal(c->dpdk.ports[1].driver, SL_DPDK_AF_XDP);
+	assert_int_equal(c->dpdk.ports[1].driver, SL_DPDK_AF_PACKET);
 	assert_int_equal(c->dpdk.ports[1].gateway.family, AF_UNSPEC);
 	sl_config_free(c);
 }

@@ -316,8 +316,8 @@ enum sl_transport_choice {
 #define SL_DPDK_ADDRESSES_MAX 4
 
 enum sl_dpdk_driver {
-	SL_DPDK_AF_XDP,
 	SL_DPDK_AF_PACKET,
+	SL_DPDK_AF_XDP,
 };
 
 struct sl_dpdk_prefix {
@@ -328,7 +328,7 @@ struct sl_dpdk_prefix {
 /* An Ethernet port that DPDK owns. */
 struct sl_dpdk_port_section {
 	char *device;		    /* of the kernel, of PCI, or a virtual one as DPDK spells it */
-	enum sl_dpdk_driver driver; /* of a kernel's device, af_xdp */
+	enum sl_dpdk_driver driver; /* of a kernel's device, af_packet */
 	struct sl_dpdk_prefix *addresses;
 	size_t n_addresses;
 	struct sl_addr gateway; /* of IPv4; AF_UNSPEC: none */
