@@ -14,7 +14,7 @@ from lab.busy import Load, echo
 from lab.reverse import Reverse, ask
 from lab.stream import receive_stream, send_stream
 from lab.sluice import in_thread
-from lab.successor import upgrade
+from lab.successor import follow, upgrade
 
 suite = Suite()
 
@@ -90,7 +90,7 @@ def what_waits_to_be_accepted_is_the_new_process_s(labs):
     for client in waiting:
         equal(client.response().status, 200, "status")
         client.close()
-    until(lambda: "serves now" in lab.sluice.tell(), 20, "the new one serves")
+    equal(follow(lab.sluice).wait(30), 0, "exit status of the old one")
 
 
 @suite.test(timeout=60)

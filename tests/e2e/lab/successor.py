@@ -53,7 +53,11 @@ def upgrade(sluice, by_signal=False):
         sluice.kill(signal.SIGUSR2)
     else:
         sluice.ask("upgrade")
+    return follow(sluice, said)
 
+
+def follow(sluice, said=0):
+    """Waits for the new process of an upgrade, which it tells of behind so many characters; as above."""
     def serves():
         return re.search(r"upgrade: process (\d+) serves", sluice.stderr.read_text(errors="replace")[said:])
     old, sluice.process = sluice.process, Successor(int(until(serves, 20, "the new process serves")[1]))
