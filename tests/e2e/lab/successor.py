@@ -45,9 +45,12 @@ class Successor:
         self.send_signal(signal.SIGKILL)
 
 
+# The new process's parent ends; its exit status is to come to us.
+ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def upgrade(sluice, by_signal=False):
     """Upgrades it, and returns the process that was; sluice.process is the new one."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     said = len(sluice.stderr.read_text(errors="replace"))
     if by_signal:
         sluice.kill(signal.SIGUSR2)
