@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from lab import SERVER, Suite, check, equal, until
+from lab import SERVER, Fresh, Suite, check, equal, until
 from lab.net import PATIENCE
 from lab.reverse import Reverse, ask
 from lab.successor import upgrade
@@ -54,10 +54,7 @@ class Manager:
         return any(word in said for said in self.said)
 
 
-class Living:
-    def __init__(self):
-        self.lab = None
-
+class Living(Fresh):
     def open(self, environment=(), **config):
         self.close()
         self.lab = Reverse(ROUTES, [APP], config={"workers": 2, **config}, start=False)
@@ -65,20 +62,6 @@ class Living:
         self.lab.sluice.prefix = ["env", f"NOTIFY_SOCKET={self.manager.path}", *environment]
         self.lab.sluice.start()
         return self.lab
-
-    def close(self, kind=None):
-        if self.lab:
-            self.lab.__exit__(kind, None, None)
-        self.lab = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.close(kind)
-
-    def tell(self):
-        return self.lab.sluice.tell() if self.lab else ""
 
 
 class Standing:

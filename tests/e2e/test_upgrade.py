@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from lab import SERVER, FreshPlace, Origin, Suite, check, equal, until
+from lab import SERVER, Fresh, Origin, Suite, check, equal, until
 from lab.busy import Load, echo
 from lab.reverse import Reverse, ask
 from lab.stream import receive_stream, send_stream
@@ -26,11 +26,8 @@ WEB = {"name": "web", "listen": "0.0.0.0:3128", "mode": "http",
 TUNNEL = {"name": "tunnel", "listen": "0.0.0.0:3130", "mode": "tcp", "upstream": "echo"}
 
 
-class Upgrading:
+class Upgrading(Fresh):
     """A sluice for each test: what a process leaves must not be the next one's."""
-
-    def __init__(self):
-        self.lab = None
 
     def open(self, **config):
         self.close()
@@ -39,20 +36,6 @@ class Upgrading:
         self.lab.__enter__()
         self.echo = Origin(self.lab.net.server, SERVER, 82, echo)
         return self.lab
-
-    def close(self, kind=None):
-        if self.lab:
-            self.lab.__exit__(kind, None, None)
-        self.lab = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.close(kind)
-
-    def tell(self):
-        return self.lab.sluice.tell() if self.lab else ""
 
 
 def get(wire):

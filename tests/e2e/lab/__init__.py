@@ -13,7 +13,7 @@ from lab.net import Namespace, Topology, until
 from lab.origin import Origin, answers
 from lab.place import FreshPlace, Place, Places
 from lab.sluice import Sluice
-from lab.suite import Skip, Suite, check, equal
+from lab.suite import Fresh, Skip, Suite, check, equal
 from lab.wire import Ended, Wire
 
 CLIENT, PROXY_C, PROXY_S, SERVER = "10.1.0.2", "10.1.0.1", "10.2.0.1", "10.2.0.2"

@@ -14,7 +14,7 @@ from lab.net import Topology, until
 from lab.origin import Origin
 from lab.sluice import Sluice, in_thread
 from lab.stream import expect_end, receive_stream, send_stream
-from lab.suite import Skip, check, equal
+from lab.suite import Fresh, Skip, check, equal
 
 PACKET = {"workers": 2, "timeouts": {"drain": "200ms"}}
 SPLICE = {"engine": "packet", "after": "20ms"}
@@ -249,31 +249,19 @@ class Places:
         return everywhere
 
 
-class FreshPlace:
-    """One place at a time, opened by each test for itself. splice: keys that all of them have."""
+class FreshPlace(Fresh):
+    """One place at a time. splice: keys that all of them have."""
 
     def __init__(self, **splice):
         self.net = Topology()
         self.splice = splice
-        self.place = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def open(self, where="veth", **config):
         self.close()
         config["splice"] = {**self.splice, **config.get("splice", {})}
-        self.place = Place(self.net, where, config=config)
-        self.place.start()
-        return self.place
+        self.lab = Place(self.net, where, config=config)
+        self.lab.start()
+        return self.lab
 
-    def close(self):
-        if self.place:
-            self.place.discard()
-        self.place = None
-
-    def tell(self):
-        return self.place.sluice.tell() if self.place else ""
+    def end(self, kind):
+        self.lab.discard()

@@ -130,3 +130,27 @@ class Suite:
 
 def _alarm(signum, frame):
     raise TooLong
+
+
+class Fresh:
+    """A lab whose tests open what they need for themselves, one after the other, as self.lab."""
+
+    lab = None
+
+    def close(self, kind=None):
+        """Ends what the last test opened. kind: of the exception that this comes from."""
+        if self.lab:
+            self.end(kind)
+        self.lab = None
+
+    def end(self, kind):
+        self.lab.__exit__(kind, None, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.close(kind)
+
+    def tell(self):
+        return self.lab.sluice.tell() if self.lab else ""
