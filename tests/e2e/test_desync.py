@@ -13,7 +13,7 @@ import struct
 import sys
 
 from lab import SERVER, Suite, check, equal
-from lab.reverse import Reverse
+from lab.reverse import Reverse, nothing_is_left_behind
 from lab.sluice import in_thread
 from lab.wire import Ended
 
@@ -211,11 +211,7 @@ def whoever_comes_behind_it_gets_its_own(lab, kind):
     run(lab, [kind, "honest"], max(REQUESTS // 8, 4))
 
 
-@suite.test()
-def nothing_is_left_behind(lab):
-    lab.reset()
-    lab.sluice.settles()
-    lab.sluice.healthy()
+suite.test()(nothing_is_left_behind)
 
 
 if __name__ == "__main__":

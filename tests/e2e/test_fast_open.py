@@ -8,7 +8,7 @@ import sys
 
 from lab import PROXY_C, SERVER, Skip, Suite, Wire, answers, check, equal, until
 from lab.origin import OK
-from lab.reverse import Reverse, ask
+from lab.reverse import Reverse, ask, nothing_is_left_behind
 
 suite = Suite()
 
@@ -126,11 +126,7 @@ def silent_connections_are_asked_if_somebody_is_there(lab):
     equal(get(lab), 200, "status")
 
 
-@suite.test()
-def nothing_is_left_behind(lab):
-    lab.reset()
-    lab.sluice.settles()
-    lab.sluice.healthy()
+suite.test()(nothing_is_left_behind)
 
 
 if __name__ == "__main__":

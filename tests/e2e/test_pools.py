@@ -11,7 +11,7 @@ import time
 from lab import SERVER, Suite, answers, check, equal, until
 from lab.http import response
 from lab.origin import OK
-from lab.reverse import Reverse, ask
+from lab.reverse import Reverse, ask, nothing_is_left_behind
 from lab.sluice import in_thread
 
 suite = Suite()
@@ -238,11 +238,7 @@ def a_connection_is_closed_when_it_has_served_its_time(lab):
         equal(lab.origin.accepted, connections, f"connections of {name}")
 
 
-@suite.test()
-def nothing_is_left_behind(lab):
-    lab.reset()
-    lab.sluice.settles()
-    lab.sluice.healthy()
+suite.test()(nothing_is_left_behind)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import SERVER, Lab, Skip, Suite, answers, check, equal, until
+from lab import Lab, Skip, Suite, answers, check, equal, until
 from lab.origin import OK
+from lab.reverse import BOTH_MODES
 
 suite = Suite()
 PROBES = {"accept": 4, "parse": 4, "route": 3, "connect": 3, "flip": 3, "done": 6, "close": 2}
@@ -20,11 +21,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 class ProbesLab(Lab):
     def __init__(self):
-        super().__init__({"workers": 2,
-                          "upstreams": [{"name": "app", "servers": [f"{SERVER}:80"]}],
-                          "listeners": [
-                              {"name": "egress", "listen": "0.0.0.0:3128", "mode": "forward"},
-                              {"name": "web", "listen": "0.0.0.0:8080", "mode": "http", "upstream": "app"}]})
+        super().__init__({"workers": 2, **BOTH_MODES})
 
     def web(self):
         with self.net.client.connect("10.1.0.1", 8080, 5) as s:

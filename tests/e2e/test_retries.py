@@ -15,7 +15,7 @@ from lab import SERVER, Suite, Skip, answers, check, equal, until
 from lab.http import EMPTY, response
 from lab.nginx import Nginx
 from lab.origin import OK
-from lab.reverse import Reverse, ask
+from lab.reverse import Reverse, ask, nothing_is_left_behind
 from lab.sluice import in_thread
 
 suite = Suite()
@@ -290,11 +290,7 @@ def answered(lab, before):
     return lab.sluice.stats()["responses_2xx_total"] - before["responses_2xx_total"]
 
 
-@suite.test()
-def nothing_is_left_behind(lab):
-    lab.reset()
-    lab.sluice.settles()
-    lab.sluice.healthy()
+suite.test()(nothing_is_left_behind)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from lab import SERVER, Origin, Suite, check, equal, until
 from lab.http import response
 from lab.origin import OK
-from lab.reverse import Reverse, ask
+from lab.reverse import Reverse, ask, nothing_is_left_behind
 from lab.sluice import in_thread
 
 suite = Suite()
@@ -269,11 +269,7 @@ def operators_see_servers_and_why(lab):
     enable(lab, "app")
 
 
-@suite.test()
-def nothing_is_left_behind(lab):
-    lab.reset()
-    lab.sluice.settles()
-    lab.sluice.healthy()
+suite.test()(nothing_is_left_behind)
 
 
 if __name__ == "__main__":

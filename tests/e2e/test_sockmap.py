@@ -10,7 +10,7 @@ import sys
 from lab import Place, Places, Suite, Topology, check, equal, until
 from lab.place import half_closes, resets
 from lab.sluice import in_thread
-from lab.stream import expect_end, receive_stream, send_stream
+from lab.stream import both_ways, expect_end, receive_stream, send_stream
 
 suite = Suite()
 MEGABYTE = 1 << 20
@@ -37,14 +37,6 @@ def places():
 
 
 everywhere = Places.everywhere(suite, ("veth", "loopback", "IPv6"))
-
-
-def both_ways(client, server, seed, size):
-    jobs = [in_thread(send_stream, client, seed, size), in_thread(send_stream, server, seed + 1, size),
-            in_thread(receive_stream, server, seed, size)]
-    receive_stream(client, seed + 1, size)
-    for job in jobs:
-        job.join(30)
 
 
 def fill(sock, seconds=0.3):

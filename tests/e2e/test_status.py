@@ -9,6 +9,7 @@ import sys
 from lab import SERVER, Lab, Suite, answers, check, equal, until
 from lab.browser import Browser
 from lab.origin import OK
+from lab.reverse import BOTH_MODES
 
 suite = Suite()
 ADDRESS = "http://127.0.0.1:9145/"
@@ -35,11 +36,7 @@ CONTRAST = """(() => {
 
 class StatusLab(Lab):
     def __init__(self):
-        super().__init__({"workers": 2,
-                          "upstreams": [{"name": "app", "servers": [f"{SERVER}:80"]}],
-                          "listeners": [
-                              {"name": "egress", "listen": "0.0.0.0:3128", "mode": "forward"},
-                              {"name": "web", "listen": "0.0.0.0:8080", "mode": "http", "upstream": "app"}]})
+        super().__init__({"workers": 2, **BOTH_MODES})
         self.browser = None
 
     def __enter__(self):

@@ -75,7 +75,7 @@ static void push_record(struct sl_exchange *x, uint64_t duration_us)
 		.sampled = x->trace.sampled,
 	};
 
-	if (w->access_log && !sl_access_log_push(w->access_log, w->index, &r))
+	if (!sl_access_log_push(w->access_log, w->index, &r))
 		sl_count(w->stats.log_dropped_total, 1);
 }
 
@@ -113,5 +113,6 @@ void sl_exchange_record(struct sl_exchange *x)
 	if (!x->engine)
 		sl_histogram_add(&w->stats.request_duration, duration_us);
 	count_scopes(x, duration_us);
-	push_record(x, duration_us);
+	if (w->access_log)
+		push_record(x, duration_us);
 }

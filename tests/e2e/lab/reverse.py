@@ -6,6 +6,13 @@ from lab import SERVER, Lab, Origin, answers, until
 from lab.origin import OK
 
 
+# A forward proxy, and beside it at port 8080 a reverse proxy of the origin.
+BOTH_MODES = {"upstreams": [{"name": "app", "servers": [f"{SERVER}:80"]}],
+              "listeners": [
+                  {"name": "egress", "listen": "0.0.0.0:3128", "mode": "forward"},
+                  {"name": "web", "listen": "0.0.0.0:8080", "mode": "http", "upstream": "app"}]}
+
+
 class Reverse(Lab):
     """routes and upstreams as in the configuration file; listener: further keys of it."""
 
@@ -20,6 +27,13 @@ class Reverse(Lab):
         self.origin.reset(first or answers(OK))
         self.second.reset(second or answers(OK))
         until(lambda: self.sluice.stats()["upstream_idle"] == 0, 5, "the pool is empty")
+
+
+def nothing_is_left_behind(lab):
+    """The last test of a suite: sluice holds what it held at its start, and had nothing to complain of."""
+    lab.reset()
+    lab.sluice.settles()
+    lab.sluice.healthy()
 
 
 def ask(target=b"/", host=b"app.test", *lines, method=b"GET", version=b"1.1", body=b""):
