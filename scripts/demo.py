@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
+import demo_dpdk  # noqa: E402
 import demo_packet  # noqa: E402
 import demo_reverse  # noqa: E402
 from demo_tools import (DEFAULTS, PROBLEMS, Failed, Results, echo, make_random,  # noqa: E402
@@ -231,6 +232,7 @@ def main():
                 play_forward(Path(where), big, results, args.keep)
             demo_packet.play(Path(where), results)
             demo_reverse.play(Path(where), results)
+            demo_dpdk.play(Path(where), results)
         except Skip as reason:
             say(f"  ✗ it can't be shown: {reason}")
             return 77
