@@ -238,6 +238,58 @@ def a_connection_is_closed_when_it_has_served_its_time(lab):
         equal(lab.origin.accepted, connections, f"connections of {name}")
 
 
+def hang_up_later(gate):
+    """An origin's handler that answers once, and hangs up when it is told to."""
+    def handler(wire, origin):
+        wire.request()
+        wire.send(OK)
+        gate.acquire(timeout=15)
+    return handler
+
+
+@suite.test()
+def every_close_has_a_reason_and_every_connection_one_close(lab):
+    def closed(name):
+        return pool(lab, name)["closed"]
+
+    def grows(name, reason, by, act):
+        before = closed(name)
+        act()
+        until(lambda: closed(name)[reason] == before[reason] + by, 10, f"{by} more {reason}")
+        equal({k: v for k, v in closed(name).items() if v != before[k] and k != reason}, {},
+              f"other reasons beside {reason}")
+
+    def several(name, n):
+        gate = Gate()
+        lab.reset(first=gate)
+        clients = [in_thread(get, lab, name) for _ in range(n)]
+        until(lambda: gate.waiting == n, 10, "all are at the origin")
+        for _ in clients:
+            gate.open.release()
+        equal([c.join(10).status for c in clients], [200] * n, "answers")
+
+    lab.reset()
+    until(lambda: pool(lab, "worn")["servers"][0]["idle"] == 0, 10, "the pool is empty")
+    grows("worn", "worn", 2, lambda: [get(lab, "worn") for _ in range(6)])
+    grows("short", "idle", 1, lambda: get(lab, "short"))
+    until(lambda: pool(lab, "few")["servers"][0]["idle"] == 0, 10, "the pool is empty")
+    grows("few", "full", 2, lambda: several("few", 4))
+    lab.reset(first=answers(response(b"Connection: close", b"Content-Length: 3", body=b"bye")))
+    grows("app", "spent", 1, lambda: get(lab, "app"))
+    gate = threading.Semaphore(0)
+    lab.reset(first=hang_up_later(gate))
+    get(lab, "app")
+    grows("app", "server", 1, gate.release)
+    metrics = lab.sluice.http_get("/metrics").decode()
+    for p in lab.sluice.ask("pools")["pools"]:
+        opened = sum(s["opened"] for s in p["servers"])
+        there = sum(s["idle"] + s["leased"] for s in p["servers"])
+        equal(there + sum(p["closed"].values()), opened, f"connections of {p['upstream']}")
+        for reason, n in p["closed"].items():
+            line = f'sluice_pool_closed_total{{upstream="{p["upstream"]}",reason="{reason}"}} {n}\n'
+            check(line in metrics, line)
+
+
 suite.test()(nothing_is_left_behind)
 
 

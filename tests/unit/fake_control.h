@@ -192,15 +192,17 @@ static inline void fake_pools(void *owner, void (*each)(void *arg, const struct 
 			      void *arg)
 {
 	const struct sl_pool_info none = {.upstream = "none", .max = 1};
-	const struct sl_pool_info app = {.upstream = "app",
-					 .max = 1024,
-					 .idle = 64,
-					 .waiting = 1,
-					 .queue = 256,
-					 .queue_timeout_ms = 1000,
-					 .waits = 9,
-					 .queue_full = 8,
-					 .queue_timeouts = 7};
+	const struct sl_pool_info app = {
+		.upstream = "app",
+		.max = 1024,
+		.idle = 64,
+		.waiting = 1,
+		.queue = 256,
+		.queue_timeout_ms = 1000,
+		.waits = 9,
+		.queue_full = 8,
+		.queue_timeouts = 7,
+		.closed = {[SL_POOL_END_WORN] = 6, [SL_POOL_END_IDLE] = 5}};
 
 	each(arg, &none);
 	each(arg, &app);

@@ -141,6 +141,9 @@ static void pools_show_connections_and_who_waits(void **state)
 		"UPSTREAM       WAITING   QUEUE      WAITED   REFUSED TIMED OUT\n"
 		"none                 0       0           0         0         0\n"
 		"app                  1     256           9         8         7\n"
+		"\n"
+		"UPSTREAM       CLOSED, BY REASON\n"
+		"app            worn 6 idle 5\n"
 		"2 upstreams\n",
 	};
 

@@ -136,15 +136,15 @@ static void the_slot_of_a_removed_server_waits_for_what_is_open(void **state)
 	busy = server(&f, "10.0.1.1:80");
 	idle = server(&f, "10.0.1.2:80");
 	assert_true(sl_server_hold(busy));
-	assert_true(sl_server_hold(idle) && sl_server_keep_idle(idle));
+	assert_true(sl_server_hold(idle) && !sl_server_keep_idle(idle));
 	set(&f, 11, 2);
 	assert_int_equal(sl_server_state(busy, NOW), SL_SERVER_REMOVED);
-	assert_false(sl_server_keep_idle(busy)); /* its connection is to be closed */
+	assert_int_equal(sl_server_keep_idle(busy), -ESTALE); /* its connection is to be closed */
 	set(&f, 21, 2);
 	assert_string_equal(busy->config->address, "10.0.1.1:80");
 	assert_string_equal(idle->config->address, "10.0.1.2:80");
 	sl_server_release(busy);
-	sl_server_forget_idle(idle);
+	sl_server_forget_idle(idle, SL_POOL_END_IDLE);
 	set(&f, 31, 4);
 	assert_string_not_equal(busy->config->address, "10.0.1.1:80");
 	assert_string_not_equal(idle->config->address, "10.0.1.2:80");

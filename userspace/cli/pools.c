@@ -13,7 +13,9 @@ static const char usage[] =
 	"Usage: sluice pools [--json] [--admin PATH]\n"
 	"Shows the connections to each server of each upstream: in use, idle and allowed, how many "
 	"were\n"
-	"opened, and how many requests an idle one served; then the requests that wait for one.\n"
+	"opened, and how many requests an idle one served; then the requests that wait for one, "
+	"and why connections\n"
+	"were closed.\n"
 	"  -j, --json        print the pools as JSON\n"
 	"  -a, --admin PATH  admin socket (default: SLUICE_ADMIN, else /run/sluice/admin.sock)\n";
 
@@ -54,6 +56,27 @@ static void print_queue(FILE *f, const json_t *pool)
 		sl_answer_number(pool, "queue_full"), sl_answer_number(pool, "queue_timeouts"));
 }
 
+/* Why connections were closed; all zero: no line. */
+static void print_closed(FILE *f, const json_t *pool)
+{
+	json_t *closed = json_object_get(pool, "closed"), *n;
+	char upstream[64];
+	const char *why;
+	bool any = false;
+
+	json_object_foreach(closed, why, n)
+	{
+		if (!json_integer_value(n))
+			continue;
+		if (!any)
+			fprintf(f, "%-14s", sl_answer_text(pool, "upstream", 14, upstream));
+		fprintf(f, " %s %" JSON_INTEGER_FORMAT, why, json_integer_value(n));
+		any = true;
+	}
+	if (any)
+		fputc('\n', f);
+}
+
 void sl_render_pools(const json_t *payload, FILE *f)
 {
 	size_t i, n = json_array_size(payload);
@@ -67,6 +90,9 @@ void sl_render_pools(const json_t *payload, FILE *f)
 		fprintf(f, "\n%-14s %7s %7s %11s %9s %9s\n", "UPSTREAM", "WAITING", "QUEUE",
 			"WAITED", "REFUSED", "TIMED OUT");
 	json_array_foreach((json_t *)payload, i, pool) print_queue(f, pool);
+	if (n)
+		fprintf(f, "\n%-14s CLOSED, BY REASON\n", "UPSTREAM");
+	json_array_foreach((json_t *)payload, i, pool) print_closed(f, pool);
 	fprintf(f, "%zu upstream%s\n", n, n == 1 ? "" : "s");
 }
 

@@ -20,11 +20,26 @@ struct sl_server_info {
 	uint64_t reused, opened; /* leases by an idle connection, and by a new one */
 };
 
+/* Why a connection to a server was closed. */
+enum sl_pool_end {
+	SL_POOL_END_SPENT,   /* not fit for another request: its response or tunnel ended it */
+	SL_POOL_END_WORN,    /* it had served pool.requests, or for pool.age */
+	SL_POOL_END_IDLE,    /* nobody used it for pool.idle_timeout, or until pool.age */
+	SL_POOL_END_FULL,    /* too many were idle */
+	SL_POOL_END_ROOM,    /* idle; its place was needed for a new one */
+	SL_POOL_END_SERVER,  /* idle; the server closed it, or spoke without being asked */
+	SL_POOL_END_REMOVED, /* idle; the server or its upstream was removed */
+	SL_POOL_ENDS,
+};
+/* e.g. "idle"; static. */
+const char *sl_pool_end_name(enum sl_pool_end e);
+
 struct sl_pool_info {
 	const char *upstream;
 	uint32_t max, idle; /* limits of each server: connections, and idle ones among them */
 	uint32_t waiting, queue, queue_timeout_ms; /* leases that wait, and the limits of that */
 	uint64_t waits, queue_full, queue_timeouts;
+	uint64_t closed[SL_POOL_ENDS];
 };
 
 struct sl_listener_info {

@@ -158,9 +158,9 @@ static int create_engines(struct sl_worker *w)
 	return 0;
 }
 
-static void server_connection_gone(void *group)
+static void server_connection_gone(void *group, enum sl_pool_end why)
 {
-	sl_server_forget_idle(group);
+	sl_server_forget_idle(group, why);
 }
 
 static int create_pools(struct sl_worker *w, const struct sl_config *c)

@@ -336,6 +336,15 @@ json_t *sl_admin_listeners(const struct sl_control_source *source)
 	return list;
 }
 
+static json_t *pool_ends(const struct sl_pool_info *p)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < SL_POOL_ENDS; i++)
+		json_object_set_new(o, sl_pool_end_name((enum sl_pool_end)i), number(p->closed[i]));
+	return o;
+}
+
 static void append_pool(void *arg, const struct sl_pool_info *p)
 {
 	json_t *o = json_object();
@@ -349,6 +358,7 @@ static void append_pool(void *arg, const struct sl_pool_info *p)
 	json_object_set_new(o, "waits", number(p->waits));
 	json_object_set_new(o, "queue_full", number(p->queue_full));
 	json_object_set_new(o, "queue_timeouts", number(p->queue_timeouts));
+	json_object_set_new(o, "closed", pool_ends(p));
 	json_object_set_new(o, "servers", json_array());
 	json_array_append_new(arg, o);
 }

@@ -187,61 +187,6 @@ static void write_figures(FILE *f, const struct sl_control_source *source)
 	source->figures(write_figure, &figures);
 }
 
-/* --- servers --- */
-
-/* More would cost every scrape megabytes. */
-#define SERVERS_MAX 1000
-
-struct server_list {
-	struct sl_server_info server[SERVERS_MAX];
-	size_t n;
-};
-
-static void add_server(void *arg, const struct sl_server_info *s)
-{
-	struct server_list *list = arg;
-
-	if (list->n < SERVERS_MAX)
-		list->server[list->n++] = *s;
-}
-
-static uint64_t server_value(const struct sl_server_info *s, size_t family)
-{
-	const uint64_t values[] = {s->up,	s->leased,   s->idle,
-				   s->requests, s->failures, s->ejections};
-
-	return values[family];
-}
-
-static int write_servers(FILE *f, const struct sl_control_source *source)
-{
-	static const struct {
-		const char *name, *type, *help;
-	} families[] = {
-		{"sluice_server_up", "gauge", "1 if requests are sent to the server"},
-		{"sluice_server_leased", "gauge",
-		 "Connections to the server in use or being opened"},
-		{"sluice_server_idle", "gauge", "Idle connections to the server"},
-		{"sluice_server_requests_total", "counter", "Requests that tell how the server is"},
-		{"sluice_server_failures_total", "counter", "Of these, requests that it failed"},
-		{"sluice_server_ejections_total", "counter",
-		 "Times that it was left out for failures"},
-	};
-	_sl_free_ struct server_list *list = calloc(1, sizeof(*list));
-
-	if (!list)
-		return -ENOMEM;
-	source->servers(source->owner, add_server, list);
-	for (size_t i = 0; i < SL_ARRAY_SIZE(families); i++) {
-		sl_expo_family(f, families[i].name, families[i].type, families[i].help);
-		for (size_t k = 0; k < list->n; k++)
-			fprintf(f, "%s{upstream=\"%s\",server=\"%s\"} %" PRIu64 "\n",
-				families[i].name, list->server[k].upstream, list->server[k].server,
-				server_value(&list->server[k], i));
-	}
-	return 0;
-}
-
 /* --- workers --- */
 
 static const struct {
@@ -352,7 +297,7 @@ int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *
 	write_resolver(f, source);
 	write_engines(f, source);
 	write_figures(f, source);
-	r = write_servers(f, source);
+	r = sl_expo_lists(f, source);
 	if (!r)
 		r = sl_expo_scopes(f, source);
 	if (!r)

@@ -9,6 +9,7 @@
 
 #include "proxy/upstream/lease.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -56,6 +57,13 @@ static void avoid_tried(struct sl_lease *l, const struct sl_lease *before)
 static void let_go(struct sl_lease *l)
 {
 	sl_server_release(SL_TAKE_PTR(l->server));
+}
+
+/* Its connection is closed, or an engine's. */
+static void count_end(struct sl_lease *l, enum sl_pool_end why)
+{
+	sl_upstream_count(&l->options.upstream->closed[why]);
+	l->connection = (struct sl_pooled){0};
 }
 
 /* --- which server --- */
@@ -264,6 +272,7 @@ static enum asked ask(struct sl_lease *l, struct sl_server *s, size_t tries)
 			return ASKED_FULL;
 		}
 		l->connection.stream->ops->close(l->connection.stream, SL_CLOSE_GRACEFUL);
+		count_end(l, SL_POOL_END_ROOM);
 	}
 	return open_connection(l, tries);
 }
@@ -431,12 +440,17 @@ static bool keep(struct sl_lease *l, struct sl_stream *stream)
 	const struct sl_pool_key key = {.group = l->server};
 	struct sl_upstream *u = l->server->upstream;
 	uint32_t timeout_ms;
+	int r;
 
 	l->connection.stream = stream;
 	l->connection.requests++;
 	timeout_ms = idle_ms(l);
-	if (!timeout_ms || !sl_server_keep_idle(l->server)) {
+	r = timeout_ms ? sl_server_keep_idle(l->server) : -ETIME;
+	if (r < 0) {
 		stream->ops->close(stream, SL_CLOSE_GRACEFUL);
+		count_end(l, r == -ETIME    ? SL_POOL_END_WORN
+			     : r == -ENOSPC ? SL_POOL_END_FULL
+					    : SL_POOL_END_REMOVED);
 		return false;
 	}
 	l->server = NULL;
@@ -468,6 +482,8 @@ void sl_lease_end(struct sl_lease *l, struct sl_stream *idle, enum sl_outcome ou
 		return;
 	sl_dial_cancel(SL_TAKE_PTR(l->dial));
 	judge(l, outcome);
+	if (!idle && l->connection.stream)
+		count_end(l, SL_POOL_END_SPENT);
 	if (!idle || !keep(l, idle))
 		let_go(l);
 }

@@ -81,7 +81,7 @@ static struct sl_stream *release(struct idle *i)
 	return s;
 }
 
-static void close_claimed(struct idle *i)
+static void close_claimed(struct idle *i, enum sl_pool_end why)
 {
 	struct sl_pool *p = i->pool;
 	void *group = i->group;
@@ -89,13 +89,13 @@ static void close_claimed(struct idle *i)
 
 	s->ops->close(s, SL_CLOSE_GRACEFUL);
 	if (group && p->options.on_gone)
-		p->options.on_gone(group);
+		p->options.on_gone(group, why);
 }
 
-static void discard(struct idle *i)
+static void discard(struct idle *i, enum sl_pool_end why)
 {
 	if (claim(i))
-		close_claimed(i);
+		close_claimed(i, why);
 }
 
 /* Closing the husk's descriptor doesn't touch the connection. */
@@ -119,7 +119,7 @@ void sl_pool_destroy(struct sl_pool *p)
 	if (!p->buckets)
 		return;
 	while (!sl_list_empty(&p->oldest_first))
-		discard(sl_list_entry(p->oldest_first.next, struct idle, age));
+		discard(sl_list_entry(p->oldest_first.next, struct idle, age), SL_POOL_END_REMOVED);
 	while (!sl_list_empty(&p->taken_over)) {
 		i = sl_list_entry(p->taken_over.next, struct idle, age);
 		sl_loop_unpost(p->options.loop, &i->reap);
@@ -161,12 +161,12 @@ static void idle_event(struct sl_stream *s, unsigned events)
 	over = !i->taken_over && !is_quiet(s);
 	pthread_mutex_unlock(&i->pool->lock);
 	if (over)
-		discard(i);
+		discard(i, SL_POOL_END_SERVER);
 }
 
 static void idle_expired(struct sl_timer *t)
 {
-	discard(sl_container_of(t, struct idle, timer));
+	discard(sl_container_of(t, struct idle, timer), SL_POOL_END_IDLE);
 }
 
 /* Only the owner frees entries, so what was the oldest stays valid. */
@@ -179,7 +179,7 @@ static void discard_oldest(struct sl_pool *p)
 		i = sl_list_entry(p->oldest_first.next, struct idle, age);
 	pthread_mutex_unlock(&p->lock);
 	if (i)
-		discard(i);
+		discard(i, SL_POOL_END_FULL);
 }
 
 static struct idle *new_entry(struct sl_pool *p, const struct sl_pool_key *k)
@@ -199,7 +199,7 @@ void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl
 	if (!i) {
 		c->stream->ops->close(c->stream, SL_CLOSE_GRACEFUL);
 		if (k->group && p->options.on_gone)
-			p->options.on_gone(k->group);
+			p->options.on_gone(k->group, SL_POOL_END_FULL);
 		return;
 	}
 	i->pool = p;
@@ -253,13 +253,13 @@ static struct idle *find_quiet(struct sl_pool *p, const struct sl_pool_key *k,
 	return NULL;
 }
 
-static void close_all(struct sl_list *off)
+static void close_all(struct sl_list *off, enum sl_pool_end why)
 {
 	struct sl_list *pos, *tmp;
 
 	sl_list_for_each_safe (pos, tmp, off) {
 		sl_list_del(pos);
-		close_claimed(sl_list_entry(pos, struct idle, chain));
+		close_claimed(sl_list_entry(pos, struct idle, chain), why);
 	}
 }
 
@@ -279,7 +279,7 @@ void sl_pool_drop(struct sl_pool *p, const void *group)
 		sl_list_add_tail(&dropped, &i->chain);
 	}
 	pthread_mutex_unlock(&p->lock);
-	close_all(&dropped);
+	close_all(&dropped, SL_POOL_END_REMOVED);
 }
 
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
@@ -295,7 +295,7 @@ bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 	pthread_mutex_lock(&p->lock);
 	i = find_quiet(p, k, admits, arg, &broken);
 	pthread_mutex_unlock(&p->lock);
-	close_all(&broken);
+	close_all(&broken, SL_POOL_END_SERVER);
 	if (!i)
 		return false;
 	*ret = i->connection;

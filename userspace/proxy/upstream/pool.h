@@ -14,6 +14,7 @@
 #include "base/slab.h"
 #include "base/slice.h"
 #include "proxy/observe/stats.h"
+#include "proxy/server_info.h"
 #include "transport/transport.h"
 
 /* Whom a connection leads to: a server of an upstream, or what a client named. */
@@ -34,7 +35,7 @@ struct sl_pool_options {
 	struct sl_stats *stats;
 	uint32_t idle; /* most connections kept; one more closes the oldest */
 	/* An idle connection of a group was closed. May be NULL. */
-	void (*on_gone)(void *group);
+	void (*on_gone)(void *group, enum sl_pool_end why);
 };
 
 struct sl_pool {
@@ -62,7 +63,7 @@ void sl_pool_put(struct sl_pool *p, const struct sl_pool_key *k, const struct sl
 bool sl_pool_take(struct sl_pool *p, const struct sl_pool_key *k,
 		  bool (*admits)(void *arg, const struct sl_stream *s), void *arg,
 		  struct sl_pooled *ret);
-/* Closes the group's idle connections. */
+/* Closes the group's idle connections: SL_POOL_END_REMOVED. */
 void sl_pool_drop(struct sl_pool *p, const void *group);
 /* The same as sl_pool_take() from another worker's thread, into that worker's transport. */
 bool sl_pool_take_over(struct sl_pool *p, const struct sl_pool_key *k, struct sl_transport *to,

@@ -250,21 +250,22 @@ void sl_server_release(struct sl_server *s)
 	sl_upstream_wake(s->upstream);
 }
 
-bool sl_server_keep_idle(struct sl_server *s)
+int sl_server_keep_idle(struct sl_server *s)
 {
 	uint32_t idle = __atomic_add_fetch(&s->idle, 1, __ATOMIC_SEQ_CST);
+	int r = 0;
 
-	if (idle > s->upstream->config->pool.idle || sl_server_is_removed(s) ||
-	    __atomic_load_n(&s->upstream->retired, __ATOMIC_SEQ_CST)) {
-		add(&s->idle, -1);
-		return false;
-	}
-	add(&s->leased, -1);
-	return true;
+	if (sl_server_is_removed(s) || __atomic_load_n(&s->upstream->retired, __ATOMIC_SEQ_CST))
+		r = -ESTALE;
+	else if (idle > s->upstream->config->pool.idle)
+		r = -ENOSPC;
+	add(r ? &s->idle : &s->leased, -1);
+	return r;
 }
 
-void sl_server_forget_idle(struct sl_server *s)
+void sl_server_forget_idle(struct sl_server *s, enum sl_pool_end why)
 {
+	sl_upstream_count(&s->upstream->closed[why]);
 	add(&s->idle, -1);
 	sl_upstream_wake(s->upstream);
 }
@@ -282,6 +283,18 @@ void sl_upstream_wake(struct sl_upstream *u)
 }
 
 /* --- for operators --- */
+
+const char *sl_pool_end_name(enum sl_pool_end e)
+{
+	static const char *const names[SL_POOL_ENDS] = {
+		[SL_POOL_END_SPENT] = "spent",	   [SL_POOL_END_WORN] = "worn",
+		[SL_POOL_END_IDLE] = "idle",	   [SL_POOL_END_FULL] = "full",
+		[SL_POOL_END_ROOM] = "room",	   [SL_POOL_END_SERVER] = "server",
+		[SL_POOL_END_REMOVED] = "removed",
+	};
+
+	return e < SL_POOL_ENDS ? names[e] : "unknown";
+}
 
 static void describe(const struct sl_server *s, uint64_t now_ms, struct sl_server_info *ret)
 {
@@ -335,7 +348,7 @@ static void describe_pool(const struct sl_upstream *u,
 			  void (*each)(void *arg, const struct sl_pool_info *p), void *arg)
 {
 	const struct sl_upstream_pool_config *c = &u->config->pool;
-	const struct sl_pool_info info = {
+	struct sl_pool_info info = {
 		.upstream = u->config->name,
 		.max = c->max,
 		.idle = c->idle,
@@ -347,6 +360,8 @@ static void describe_pool(const struct sl_upstream *u,
 		.queue_timeouts = __atomic_load_n(&u->queue_timeouts, __ATOMIC_RELAXED),
 	};
 
+	for (int i = 0; i < SL_POOL_ENDS; i++)
+		info.closed[i] = __atomic_load_n(&u->closed[i], __ATOMIC_RELAXED);
 	each(arg, &info);
 }
 

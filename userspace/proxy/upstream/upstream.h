@@ -61,6 +61,7 @@ struct sl_upstream {
 	pthread_mutex_t eject_lock;
 	struct sl_queue queue; /* of leases that found every server full */
 	uint64_t waits, queue_full, queue_timeouts;
+	uint64_t closed[SL_POOL_ENDS]; /* connections to its servers */
 };
 
 /* Those of every configuration in use: one name is one upstream, across configurations. The control
@@ -116,11 +117,11 @@ bool sl_server_may_open(const struct sl_server *s);
 void sl_server_release(struct sl_server *s);
 /* An idle one became leased (hold counted that already). */
 void sl_server_take_idle(struct sl_server *s);
-/* A leased one became idle; false if too many are, or the server was removed: it is to be closed and
- * released. */
-bool sl_server_keep_idle(struct sl_server *s);
+/* A leased one became idle: 0. Else it is to be closed and released: -ENOSPC, too many are idle; -ESTALE,
+ * the server was removed. */
+int sl_server_keep_idle(struct sl_server *s);
 /* An idle one is gone. */
-void sl_server_forget_idle(struct sl_server *s);
+void sl_server_forget_idle(struct sl_server *s, enum sl_pool_end why);
 /* Every server, removed ones while anything is open. In the control thread. */
 void sl_upstreams_describe(const struct sl_upstreams *u, uint64_t now_ms,
 			   void (*each)(void *arg, const struct sl_server_info *s), void *arg);
