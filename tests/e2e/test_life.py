@@ -82,9 +82,11 @@ class Standing:
 
 
 def worker_thread(sluice, number):
-    names = {Path(t, "comm").read_text().strip(): int(t.name)
-             for t in Path(f"/proc/{sluice.process.pid}/task").iterdir()}
-    return names[f"worker {number}"]
+    """It gives itself its name when it runs first."""
+    def names():
+        return {Path(t, "comm").read_text().strip(): int(t.name)
+                for t in Path(f"/proc/{sluice.process.pid}/task").iterdir()}
+    return until(lambda: names().get(f"worker {number}"), 10, "the worker's thread runs")
 
 
 def metric(sluice, name):
