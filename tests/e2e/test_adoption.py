@@ -207,7 +207,7 @@ def a_drain_waits_for_adopted_pairs(lab):
         place.sluice.crash()
         place.sluice.start()
         adopted(place, 2)
-        equal(place.sluice.cli("drain").returncode, 0, "exit status of drain")
+        equal(place.sluice.cli("drain", "--no-wait").returncode, 0, "exit status of drain")
         exchange(pairs, 3, 1000)
         equal(place.sluice.stats()["tunnels_adopted"], 2, "adopted tunnels")
         place.sluice.process, process = None, place.sluice.process

@@ -83,7 +83,7 @@ def its_figures_are_those_of_the_traffic(lab):
     page.until("document.querySelector('#table-refusals').textContent.includes('requests denied')",
                what="the refusal")
     row = cells(page, "listeners")[0]
-    equal(row[:3], ["egress", "forward", "0.0.0.0:3128"], "listener")
+    equal(row[:4], ["egress", "forward", "0.0.0.0:3128", "up"], "listener")
     equal(cells(page, "servers")[0][:3], ["app", f"{SERVER}:80", "up"], "server")
     label = page.run("document.querySelector('#chart-latency svg').getAttribute('aria-label')")
     check("p50" in label and "p99" in label, label)

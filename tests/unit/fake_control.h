@@ -14,7 +14,8 @@
 
 struct fake_control {
 	int flows;
-	bool ready, drained, drained_now, server_drained;
+	bool ready, drained, drained_now, server_drained, listener_drained;
+	int64_t bound_ms; /* of the latest drain; -1: none was given */
 	int reopened;
 };
 
@@ -126,12 +127,51 @@ static inline uint64_t fake_uptime_ms(void *owner)
 	return 3723000;
 }
 
-static inline void fake_drain(void *owner, bool now)
+static inline void fake_drain(void *owner, bool now, const uint64_t *bound_ms)
 {
 	struct fake_control *fake = owner;
 
 	fake->drained = true;
 	fake->drained_now = now;
+	fake->bound_ms = bound_ms ? (int64_t)*bound_ms : -1;
+}
+
+static inline int fake_drain_listener(void *owner, const char *listener, const uint64_t *bound_ms,
+				      struct sl_config_error *ret_error)
+{
+	struct fake_control *fake = owner;
+	bool known = fake->listener_drained;
+
+	if (strcmp(listener, "egress"))
+		return sl_config_fail(-ENOENT, ret_error, "there is no such listener");
+	fake->listener_drained = true;
+	fake->bound_ms = bound_ms ? (int64_t)*bound_ms : -1;
+	return known;
+}
+
+static inline int fake_enable_listener(void *owner, const char *listener,
+				       struct sl_config_error *ret_error)
+{
+	struct fake_control *fake = owner;
+
+	if (!fake->listener_drained)
+		return sl_config_fail(-EALREADY, ret_error, "the listener is not drained");
+	fake->listener_drained = false;
+	return 0;
+}
+
+static inline int fake_drain_progress(void *owner, const char *listener,
+				      struct sl_drain_progress *ret)
+{
+	if (listener && strcmp(listener, "egress"))
+		return -ENOENT;
+	*ret = (struct sl_drain_progress){.state = "draining",
+					  .bounded = !listener,
+					  .ends_in_ms = 900,
+					  .connections = 9,
+					  .idle = 4,
+					  .tunnels = 3};
+	return 0;
 }
 
 static inline void fake_reopen_logs(void *owner)
@@ -178,7 +218,9 @@ static inline void fake_listeners(void *owner,
 				  void *arg)
 {
 	struct sl_addr listen;
+	const struct fake_control *fake = owner;
 	const struct sl_listener_info l = {.name = "egress",
+					   .state = fake->listener_drained ? "drained" : "up",
 					   .mode = "forward",
 					   .listen = &listen,
 					   .connections = 3,
@@ -235,6 +277,9 @@ static inline struct sl_control_source fake_source(struct fake_control *fake)
 		.listeners = fake_listeners,
 		.pools = fake_pools,
 		.drain_server = fake_drain_server,
+		.drain_listener = fake_drain_listener,
+		.enable_listener = fake_enable_listener,
+		.drain_progress = fake_drain_progress,
 		.uptime_ms = fake_uptime_ms,
 		.drain = fake_drain,
 		.reopen_logs = fake_reopen_logs,

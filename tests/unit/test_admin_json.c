@@ -39,7 +39,8 @@ static void listeners_are_told_with_what_they_hold(void **state)
 	char *text = json_dumps(list, JSON_COMPACT);
 
 	assert_string_equal(text, "[{\"listener\":\"egress\",\"mode\":\"forward\","
-				  "\"listen\":\"[::1]:3128\",\"connections\":3,\"limit\":100}]");
+				  "\"listen\":\"[::1]:3128\",\"state\":\"up\","
+				  "\"connections\":3,\"limit\":100}]");
 	free(text);
 	json_decref(list);
 }

@@ -204,6 +204,16 @@ static void wrong_usage_is_exit_2_and_silence_exit_1(void **state)
 	static const char *const other[] = {"stats", "--max", "3"};
 	static const char *const number[] = {"flows", "--max", "0"};
 	static const char *const extra[] = {"drain", "now"};
+	static const char *const drains[][4] = {
+		{"drain", "listener", "web", "--now"},
+		{"drain", "listener", "web", "more"},
+		{"drain", "--timeout", "10", "--no-wait"},
+		{"drain", "--wait", "--no-wait", "--json"},
+		{"drain", "--wait=0", "listener", "web"},
+		{"drain", "--wait=soon", "listener", "web"},
+		{"drain", "server", "app/10.0.0.1:80", "--wait"},
+		{"drain", "--json", "listener", "--no-wait"},
+	};
 	static const char *const two[] = {"log-level", "info", "debug"};
 	static const char *const value[] = {"stats", "--admin"};
 	static const char *const nobody[] = {"stats", "--admin", "/nonexistent/admin.sock"};
@@ -212,6 +222,8 @@ static void wrong_usage_is_exit_2_and_silence_exit_1(void **state)
 	run_words(sl_cmd_stats, 3, other, SL_EXIT_USAGE);
 	run_words(sl_cmd_flows, 3, number, SL_EXIT_USAGE);
 	run_words(sl_cmd_drain, 2, extra, SL_EXIT_USAGE);
+	for (size_t i = 0; i < SL_ARRAY_SIZE(drains); i++)
+		run_words(sl_cmd_drain, 4, drains[i], SL_EXIT_USAGE);
 	run_words(sl_cmd_log_level, 3, two, SL_EXIT_USAGE);
 	run_words(sl_cmd_stats, 2, value, SL_EXIT_USAGE);
 	run_words(sl_cmd_stats, 3, nobody, SL_EXIT_FAILED);

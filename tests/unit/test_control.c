@@ -13,148 +13,7 @@
 #include <sys/un.h>
 
 #include "base/log.h"
-#include "fake_control.h"
-
-struct fixture {
-	char dir[64], path[128];
-	struct fake_control fake;
-	struct sl_loop *loop;
-	struct sl_control *control;
-};
-
-static int set_up(void **state)
-{
-	struct sl_addr any;
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct sl_control_source source;
-
-	f->fake = (struct fake_control){.flows = 3, .ready = true};
-	source = fake_source(&f->fake);
-	strcpy(f->dir, "/tmp/unit-control-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	snprintf(f->path, sizeof(f->path), "%s/run/admin.sock", f->dir);
-	assert_int_equal(sl_loop_new(&f->loop), 0);
-	assert_int_equal(sl_addr_parse(SL_SLICE("127.0.0.1:0"), &any), 0);
-	assert_int_equal(sl_control_open(f->loop, f->path, &any, &source, &f->control), 0);
-	*state = f;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-	char dir[128];
-
-	sl_control_close(f->control);
-	assert_int_equal(access(f->path, F_OK), -1);
-	sl_loop_turn(f->loop, 0);
-	sl_loop_free(f->loop);
-	snprintf(dir, sizeof(dir), "%s/run", f->dir);
-	rmdir(dir);
-	assert_int_equal(rmdir(f->dir), 0);
-	free(f);
-	return 0;
-}
-
-static int try_connect(const char *path)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-
-	strcpy(un.sun_path, path);
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
-		fd = sl_close(fd);
-	return fd;
-}
-
-static int dial(struct fixture *f)
-{
-	int fd = try_connect(f->path);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static int dial_metrics(struct fixture *f)
-{
-	struct sl_addr a = sl_control_metrics_addr(f->control);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, &a.sa, sl_addr_len(&a)), 0);
-	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-	return fd;
-}
-
-static void say(int fd, const char *s)
-{
-	assert_int_equal(send(fd, s, strlen(s), MSG_NOSIGNAL), (ssize_t)strlen(s));
-}
-
-/* Turns the loop until fd has given `lines` line feeds, or has ended; NUL-terminated, malloc'd. */
-static char *hear(struct fixture *f, int fd, int lines)
-{
-	uint64_t end_us = sl_clock_us() + 10000000;
-	size_t len = 0, cap = 1 << 20;
-	char *text = malloc(cap);
-
-	while (lines > 0 && sl_clock_us() < end_us) {
-		ssize_t n = recv(fd, text + len, cap - len - 1, 0);
-
-		if (!n || (n < 0 && errno != EAGAIN))
-			break;
-		for (ssize_t i = 0; i < n; i++)
-			lines -= text[len + (size_t)i] == '\n';
-		if (n > 0)
-			len += (size_t)n;
-		else
-			sl_loop_turn(f->loop, 5);
-	}
-	text[len] = 0;
-	return text;
-}
-
-/* Until the end of input. */
-static char *hear_all(struct fixture *f, int fd)
-{
-	return hear(f, fd, 1 << 30);
-}
-
-static json_t *ask(struct fixture *f, const char *line)
-{
-	int fd = dial(f);
-	json_t *answer;
-	char *text;
-
-	say(fd, line);
-	text = hear(f, fd, 1);
-	answer = json_loads(text, 0, NULL);
-	if (!answer)
-		fail_msg("no JSON: %s", text);
-	free(text);
-	close(fd);
-	return answer;
-}
-
-static bool is_refused(struct fixture *f, const char *line)
-{
-	json_t *a = ask(f, line);
-	bool refused = json_is_false(json_object_get(a, "ok")) &&
-		       json_is_string(json_object_get(a, "error")) && json_object_size(a) == 2;
-
-	json_decref(a);
-	return refused;
-}
-
-static void expect(struct fixture *f, const char *line, const char *want_text)
-{
-	json_t *got = ask(f, line), *want = json_loads(want_text, 0, NULL);
-
-	assert_non_null(want);
-	if (!json_equal(got, want))
-		fail_msg("%s: got %zu keys, or other values", line, json_object_size(got));
-	json_decref(got);
-	json_decref(want);
-}
+#include "control_fixture.h"
 
 static void simple_commands_answer_under_their_name(void **state)
 {
@@ -179,6 +38,33 @@ static void simple_commands_answer_under_their_name(void **state)
 	assert_true(f->fake.drained && !f->fake.drained_now);
 	expect(f, "{\"command\":\"drain\",\"now\":true}\n", "{\"ok\":true,\"drain\":\"stopping\"}");
 	assert_true(f->fake.drained_now);
+}
+
+static void listeners_are_drained_with_a_bound_and_enabled(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, "{\"command\":\"drain-listener\",\"listener\":\"egress\"}\n",
+	       "{\"ok\":true,\"drain-listener\":\"draining\"}");
+	assert_int_equal(f->fake.bound_ms, -1);
+	expect(f, "{\"command\":\"drain-listener\",\"listener\":\"egress\",\"timeout_ms\":0}\n",
+	       "{\"ok\":true,\"drain-listener\":\"draining already\"}");
+	assert_int_equal(f->fake.bound_ms, 0);
+	expect(f, "{\"command\":\"drain-listener\",\"listener\":\"x\"}\n",
+	       "{\"ok\":false,\"error\":\"there is no such listener\"}");
+	expect(f, "{\"command\":\"enable-listener\",\"listener\":\"egress\"}\n",
+	       "{\"ok\":true,\"enable-listener\":\"enabled\"}");
+	expect(f, "{\"command\":\"enable-listener\",\"listener\":\"egress\"}\n",
+	       "{\"ok\":false,\"error\":\"the listener is not drained\"}");
+	expect(f, "{\"command\":\"drain\",\"timeout_ms\":5000}\n",
+	       "{\"ok\":true,\"drain\":\"draining\"}");
+	assert_int_equal(f->fake.bound_ms, 5000);
+	expect(f, "{\"command\":\"drain-progress\"}\n",
+	       "{\"ok\":true,\"drain-progress\":{\"state\":\"draining\",\"closes_in_ms\":0,"
+	       "\"ends_in_ms\":900,\"connections\":9,\"idle\":4,\"requests\":2,\"tunnels\":3,"
+	       "\"reset\":0}}");
+	expect(f, "{\"command\":\"drain-progress\",\"listener\":\"x\"}\n",
+	       "{\"ok\":false,\"error\":\"there is no such listener\"}");
 }
 
 static void the_log_level_is_shown_and_set(void **state)
@@ -246,6 +132,13 @@ static void bad_requests_are_refused_and_the_client_goes_on(void **state)
 		"{\"command\":\"flows\",\"max\":\"1\"}\n",
 		"{\"command\":\"flows\",\"most\":1}\n",
 		"{\"command\":\"drain\",\"now\":1}\n",
+		"{\"command\":\"drain\",\"timeout_ms\":-1}\n",
+		"{\"command\":\"drain\",\"timeout_ms\":2592000001}\n",
+		"{\"command\":\"drain\",\"timeout_ms\":\"1s\"}\n",
+		"{\"command\":\"drain-listener\"}\n",
+		"{\"command\":\"drain-listener\",\"listener\":\"egress\",\"timeout_ms\":-1}\n",
+		"{\"command\":\"enable-listener\",\"listener\":1}\n",
+		"{\"command\":\"drain-progress\",\"server\":\"x\"}\n",
 	};
 	struct fixture *f = *state;
 	int fd = dial(f);
@@ -253,7 +146,7 @@ static void bad_requests_are_refused_and_the_client_goes_on(void **state)
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++)
 		assert_true(is_refused(f, rows[i]));
-	assert_false(f->fake.drained);
+	assert_false(f->fake.drained || f->fake.listener_drained);
 	say(fd, "nonsense\n{\"command\":\"ping\"}\n");
 	text = hear(f, fd, 2);
 	assert_non_null(strstr(text, "\"pong\""));
@@ -541,6 +434,31 @@ static void readyz_tells_when_sluice_drains(void **state)
 	free(text);
 }
 
+static void readyz_tells_of_one_listener(void **state)
+{
+	static const struct {
+		const char *path;
+		bool drained;
+		const char *status;
+	} rows[] = {
+		{"/readyz/egress", false, "HTTP/1.1 200 "},
+		{"/readyz/egress", true, "HTTP/1.1 503 "},
+		{"/readyz/egres", false, "HTTP/1.1 404 "},
+		{"/readyz/", false, "HTTP/1.1 404 "},
+		{"/readyz", true, "HTTP/1.1 200 "},
+	};
+	struct fixture *f = *state;
+	char request[64], *text;
+
+	for (size_t i = 0; i < SL_ARRAY_SIZE(rows); i++) {
+		f->fake.listener_drained = rows[i].drained;
+		snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", rows[i].path);
+		text = fetch(f, request);
+		assert_int_equal(strncmp(text, rows[i].status, strlen(rows[i].status)), 0);
+		free(text);
+	}
+}
+
 static void a_connection_stays_open_for_more(void **state)
 {
 	struct fixture *f = *state;
@@ -573,6 +491,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		over_sockets(simple_commands_answer_under_their_name),
+		over_sockets(listeners_are_drained_with_a_bound_and_enabled),
 		over_sockets(the_log_level_is_shown_and_set),
 		over_sockets(stats_tell_every_counter_and_each_worker),
 		over_sockets(flows_are_bounded_and_their_number_is_told),
@@ -592,6 +511,7 @@ int main(void)
 		over_sockets(a_successor_s_socket_is_left_alone),
 		over_sockets(http_requests_get_their_status),
 		over_sockets(readyz_tells_when_sluice_drains),
+		over_sockets(readyz_tells_of_one_listener),
 		over_sockets(a_connection_stays_open_for_more),
 		over_sockets(a_head_that_is_too_large_is_431),
 	};

@@ -16,6 +16,7 @@ int sl_cmd_drain(int argc, char **argv);
 int sl_cmd_enable(int argc, char **argv);
 int sl_cmd_servers(int argc, char **argv);
 int sl_cmd_flows(int argc, char **argv);
+int sl_cmd_listeners(int argc, char **argv);
 int sl_cmd_load(int argc, char **argv);
 int sl_cmd_log(int argc, char **argv);
 int sl_cmd_log_level(int argc, char **argv);

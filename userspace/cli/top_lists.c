@@ -198,20 +198,23 @@ static const struct sl_top_order listener_orders[] = {
 
 static void listener_heading(struct sl_page *p)
 {
-	sl_page_add(p, SL_LOOK_HEADING, "%-20s %-8s %-27s %11s %10s", "LISTENER", "MODE", "ADDRESS",
-		    "CONNECTIONS", "LIMIT");
+	sl_page_add(p, SL_LOOK_HEADING, "%-16s %-7s %-27s %-8s %8s %7s", "LISTENER", "MODE",
+		    "ADDRESS", "STATE", "OPEN", "LIMIT");
 }
 
 static void listener_row(struct sl_page *p, enum sl_look look, const json_t *row)
 {
-	char name[64], mode[64], listen[64], limit[24] = "-";
+	char name[64], mode[64], state[64], listen[64], limit[24] = "-";
 
+	sl_answer_text(row, "state", 8, state);
+	if (look == SL_LOOK_PLAIN && strcmp(state, "up"))
+		look = SL_LOOK_WARNING;
 	if (sl_answer_number(row, "limit"))
 		snprintf(limit, sizeof(limit), "%" PRIu64, sl_answer_number(row, "limit"));
-	sl_page_add(p, look, "%-20s %-8s %-27s %11" PRIu64 " %10s",
-		    sl_answer_text(row, "listener", 20, name), sl_answer_text(row, "mode", 8, mode),
-		    sl_answer_text(row, "listen", 27, listen), sl_answer_number(row, "connections"),
-		    limit);
+	sl_page_add(p, look, "%-16s %-7s %-27s %-8s %8" PRIu64 " %7s",
+		    sl_answer_text(row, "listener", 16, name), sl_answer_text(row, "mode", 7, mode),
+		    sl_answer_text(row, "listen", 27, listen), state,
+		    sl_answer_number(row, "connections"), limit);
 }
 
 const struct sl_top_list sl_top_listeners = {

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Listening descriptors: opened all or none, and closed when no worker polls them any more (that is for
- * the caller to know). */
+ * the caller to know).
+ *
+ * A listening socket that closes resets what is in its queue, and there is always a moment between the last
+ * accept and the close. A shut door drops SYNs: whoever sends one tries again after a second, and is
+ * refused then. */
 
 #include "proxy/doors.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/util.h"
 
@@ -18,8 +24,33 @@ static struct sl_door *find(const struct sl_doors *d, const struct sl_addr *addr
 	return NULL;
 }
 
+/* Drops segments with SYN and without ACK. */
+static void shut(int fd)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+	};
+	const struct sock_fprog program = {SL_ARRAY_SIZE(code), code};
+
+	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+/* Nothing happens if it was not shut. */
+static void unshut(int fd)
+{
+	int unused = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+}
+
 static void close_door(struct sl_door *door, uint32_t workers)
 {
+	for (uint32_t i = 0; door->lent && i < workers; i++)
+		unshut(door->fd[i]);
 	for (uint32_t i = 0; door->fd && i < workers; i++)
 		sl_close(door->fd[i]);
 	free(door->fd);
@@ -33,6 +64,7 @@ static int change(const struct sl_doors *d, struct sl_door *door, const struct s
 	one.adopt = true;
 	for (uint32_t i = 0; i < d->workers && !r; i++) {
 		one.fd = door->fd[i];
+		unshut(one.fd);
 		r = d->listen(&one, &door->fd[i]);
 	}
 	return r;
@@ -41,11 +73,12 @@ static int change(const struct sl_doors *d, struct sl_door *door, const struct s
 /* One that came with the process, with its queue. Of a socket that can't be opened once more, workers
  * share the queue. */
 static int open_one(const struct sl_doors *d, const struct sl_listen_options *o, int first,
-		    int *ret)
+		    bool *lent, int *ret)
 {
 	struct sl_listen_options options = *o;
 	int fd = sl_inherited_take(d->inherited, &o->addr), r;
 
+	*lent |= fd >= 0 && d->inherited->upgrade < 0;
 	if (fd < 0) {
 		r = d->listen(o, ret);
 		if (r != -EADDRINUSE || first < 0)
@@ -54,6 +87,7 @@ static int open_one(const struct sl_doors *d, const struct sl_listen_options *o,
 	}
 	if (fd < 0)
 		return -errno;
+	unshut(fd); /* by a process that was killed meanwhile */
 	options.adopt = true;
 	options.fd = fd;
 	r = d->listen(&options, ret);
@@ -70,7 +104,7 @@ static int open_door(const struct sl_doors *d, const struct sl_listen_options *o
 	uint32_t n = 0;
 
 	for (; n < d->workers && !r; n += !r)
-		r = open_one(d, o, n ? door.fd[0] : -1, &door.fd[n]);
+		r = open_one(d, o, n ? door.fd[0] : -1, &door.lent, &door.fd[n]);
 	if (r < 0) {
 		close_door(&door, n);
 		return r;
@@ -95,6 +129,21 @@ int sl_doors_open(struct sl_doors *d, const struct sl_listen_options *o)
 	r = open_door(d, o, &d->door[d->n]);
 	d->n += !r;
 	return r;
+}
+
+void sl_doors_shut(const struct sl_doors *d, const struct sl_addr *addr)
+{
+	const struct sl_door *door = find(d, addr);
+
+	for (uint32_t i = 0; door && i < d->workers; i++)
+		shut(door->fd[i]);
+}
+
+bool sl_doors_is_lent(const struct sl_doors *d, const struct sl_addr *addr)
+{
+	const struct sl_door *door = find(d, addr);
+
+	return door && door->lent;
 }
 
 int sl_doors_fd(const struct sl_doors *d, const struct sl_addr *addr, uint32_t worker)

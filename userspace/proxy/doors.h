@@ -15,7 +15,8 @@
 
 struct sl_door {
 	struct sl_addr addr;
-	int *fd; /* by worker */
+	int *fd;   /* by worker */
+	bool lent; /* by the service manager, which has them, too */
 };
 
 struct sl_doors {
@@ -30,6 +31,11 @@ struct sl_doors {
 /* Opens the door for every worker, or gives an open one other options. 0 or -errno: as before, but for
  * the options. */
 int sl_doors_open(struct sl_doors *d, const struct sl_listen_options *o);
+/* Takes no new handshakes, while those under way still come to their end: so what waits can be accepted to
+ * the last before it closes. Opening it again takes this back. */
+void sl_doors_shut(const struct sl_doors *d, const struct sl_addr *addr);
+/* Closing a lent one would leave its queue to nobody. */
+bool sl_doors_is_lent(const struct sl_doors *d, const struct sl_addr *addr);
 /* -1: there is no such door. */
 int sl_doors_fd(const struct sl_doors *d, const struct sl_addr *addr, uint32_t worker);
 /* Closes those that are not wanted. */

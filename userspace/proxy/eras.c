@@ -159,8 +159,38 @@ int sl_worker_listen(struct sl_worker *w)
 	int r = 0;
 
 	for (size_t i = 0; i < w->era->n && !r; i++)
-		r = listen_on(w, &w->era->listener[i]);
+		if (!sl_listener_ends(&w->era->listener[i]))
+			r = listen_on(w, &w->era->listener[i]);
 	return r;
+}
+
+static struct sl_listener *find_place(struct sl_era *era, uint32_t place)
+{
+	for (size_t i = 0; i < era->n; i++)
+		if (era->listener[i].place == place)
+			return &era->listener[i];
+	return NULL;
+}
+
+void sl_worker_close_listener(struct sl_worker *w, uint32_t place)
+{
+	struct sl_listener *l = find_place(w->era, place);
+
+	if (!l)
+		return;
+	unlisten(w, l, false);
+	l->fd = -1;
+	sl_worker_count_acceptors(w);
+}
+
+int sl_worker_open_listener(struct sl_worker *w, uint32_t place, int fd)
+{
+	struct sl_listener *l = find_place(w->era, place);
+
+	if (!l || l->acceptor || w->draining)
+		return 0;
+	l->fd = fd;
+	return listen_on(w, l);
 }
 
 /* --- change --- */
@@ -168,10 +198,13 @@ int sl_worker_listen(struct sl_worker *w)
 /* The acceptor of that address goes on for another listener. */
 static void hand_over(struct sl_era *from, struct sl_listener *to)
 {
+	const bool ends = sl_listener_ends(to);
+
 	for (size_t i = 0; i < from->n; i++) {
 		struct sl_listener *l = &from->listener[i];
 
-		if (!l->acceptor || !sl_addr_eq(&l->config->listen, &to->config->listen))
+		if (!l->acceptor || !sl_addr_eq(&l->config->listen, &to->config->listen) ||
+		    (ends && l->place != to->place))
 			continue;
 		to->acceptor = SL_TAKE_PTR(l->acceptor);
 		to->acceptor->owner = to;
@@ -203,7 +236,7 @@ int sl_worker_enter(struct sl_worker *w, struct sl_era *era)
 		int one;
 
 		hand_over(old, l);
-		one = l->acceptor ? 0 : listen_on(w, l);
+		one = l->acceptor || sl_listener_ends(l) ? 0 : listen_on(w, l);
 		r = r ? r : one;
 	}
 	for (size_t i = 0; i < old->n; i++)

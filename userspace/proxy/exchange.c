@@ -302,7 +302,7 @@ static bool begin_response(struct sl_conn *c, const struct sl_head *h, const str
 	struct sl_response_plan plan = {.chunked = unbounded && x->request.minor,
 					.edits = x->route ? &x->route->response : NULL};
 
-	if (!sl_exchange_request_sent(x) || c->worker->draining)
+	if (!sl_exchange_request_sent(x) || sl_listener_ends(c->listener))
 		c->closing = true; /* the rest of the body may never be read */
 	plan.close = c->closing;
 	x->upstream_keep = r->persistent;

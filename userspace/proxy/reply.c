@@ -97,7 +97,7 @@ void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char 
 		sl_conn_close(c, SL_CLOSE_RESET);
 		return;
 	}
-	if (hides_next_request(c) || c->x->request.minor == 0)
+	if (hides_next_request(c) || c->x->request.minor == 0 || sl_listener_ends(c->listener))
 		c->closing = true;
 	if (!c->out)
 		c->out = sl_buf_get(&w->buffers);

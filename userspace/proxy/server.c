@@ -78,6 +78,8 @@ static int make_workers(struct sl_daemon *s)
 		r = sl_worker_new(&s->shared, i, s->generation, &s->worker[i]);
 		s->n_workers += !r;
 	}
+	if (!r)
+		r = sl_server_take_drained(s);
 	return r ? r : sl_server_listen(s);
 }
 
@@ -167,6 +169,7 @@ static void stop(struct sl_daemon *s)
 		sl_loop_turn(s->loop, 0); /* generations that nobody uses any more are freed */
 	sl_upstreams_free(s->upstreams);
 	sl_limits_free(s->shared.limits);
+	free(s->drained);
 	sl_close(s->signals.fd);
 	sl_loop_free(s->loop);
 }

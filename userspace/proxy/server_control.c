@@ -126,7 +126,10 @@ static bool read_engine(void *owner, uint32_t i, const char **ret_name,
 
 static bool is_ready(void *owner)
 {
-	return !((struct sl_daemon *)owner)->draining;
+	const struct sl_daemon *s = owner;
+
+	/* With one listener left it still does its work; each tells for itself at /readyz/NAME. */
+	return !s->draining && (!s->n_drained || s->n_drained < s->config->n_listeners);
 }
 
 static uint64_t uptime_ms(void *owner)
@@ -212,6 +215,7 @@ static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_
 			.name = l->name,
 			.mode = modes[l->mode],
 			.listen = &l->listen,
+			.state = sl_server_listener_state(s, l->name, s->generation->place[i]),
 			.connections = sl_limits_open(s->shared.limits, s->generation->place[i]),
 			.limit = l->connections,
 		};
@@ -239,14 +243,33 @@ static int drain_server(void *owner, const char *upstream, const char *server, b
 	return 0;
 }
 
-static void drain_asked(void *owner, bool now)
+static void drain_asked(void *owner, bool now, const uint64_t *bound_ms)
 {
 	struct sl_daemon *s = owner;
 
 	if (now)
 		sl_loop_stop(s->loop);
-	else
-		sl_server_drain(s, s->config->timeouts.drain);
+	else if (bound_ms || !s->draining)
+		sl_server_drain(s, bound_ms ? *bound_ms : s->config->timeouts.drain);
+}
+
+static int drain_listener(void *owner, const char *listener, const uint64_t *bound_ms,
+			  struct sl_config_error *ret_error)
+{
+	return sl_server_drain_listener(owner, listener, bound_ms, ret_error);
+}
+
+static int enable_listener(void *owner, const char *listener, struct sl_config_error *ret_error)
+{
+	return sl_server_enable_listener(owner, listener, ret_error);
+}
+
+static int drain_progress(void *owner, const char *listener, struct sl_drain_progress *ret)
+{
+	if (listener)
+		return sl_server_listener_progress(owner, listener, ret);
+	sl_server_drain_progress(owner, ret);
+	return 0;
 }
 
 int sl_server_open_control(struct sl_daemon *s)
@@ -275,6 +298,9 @@ int sl_server_open_control(struct sl_daemon *s)
 		.listeners = read_listeners,
 		.pools = read_pools,
 		.drain_server = drain_server,
+		.drain_listener = drain_listener,
+		.enable_listener = enable_listener,
+		.drain_progress = drain_progress,
 	};
 	int r = sl_control_open(s->loop, s->config->admin, &s->config->metrics, &source,
 				&s->control);

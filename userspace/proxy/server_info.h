@@ -45,8 +45,20 @@ struct sl_pool_info {
 struct sl_listener_info {
 	const char *name, *mode; /* texts: as above */
 	const struct sl_addr *listen;
+	const char *state;    /* "up", "draining", or "drained": nothing is left */
 	uint32_t connections; /* now */
 	uint32_t limit;	      /* 0: the global one alone */
+};
+
+/* What a drain has still to wait for. */
+struct sl_drain_progress {
+	const char *state; /* as above; of the whole process, too */
+	bool bounded;
+	uint64_t closes_in_ms; /* 0: it is closed, or not being drained */
+	uint64_t ends_in_ms;   /* when bounded: then what is left is reset */
+	uint64_t connections;
+	uint64_t idle, tunnels; /* of these; the rest are busy with a request */
+	uint64_t reset;		/* at the bound */
 };
 
 /* Which configuration is in use. */

@@ -173,6 +173,7 @@ static void put_to_use(struct sl_daemon *s, const struct draft *d)
 	s->config = d->config;
 	enter_workers(s, d);
 	retire_upstreams(s, old);
+	sl_server_forget_drained(s);
 	sl_server_close_doors(s, s->config);
 	if (d->new_log) {
 		sl_access_log_close(s->access_log);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Signals of the process, and the drain: listeners close, connections end when they are idle, and the
- * loop ends with the last one or with the bound. Signals come as events of the control thread's loop. */
+/* Signals of the process. They come as events of the control thread's loop. */
 
 #include "proxy/server_state.h"
 
@@ -10,90 +9,6 @@
 #include <sys/signalfd.h>
 
 #include "base/util.h"
-#include "proxy/notify.h"
-
-#define DRAIN_CHECK_MS 20
-#define ASK_MS	       2000
-
-/* --- drain --- */
-
-/* With adopted tunnels, which have no connection of this process. */
-static uint64_t active_connections(const struct sl_daemon *s)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < s->n_workers; i++) {
-		const struct sl_stats *stats = &s->worker[i]->stats;
-
-		n += __atomic_load_n(&stats->connections_active, __ATOMIC_RELAXED) +
-		     __atomic_load_n(&stats->tunnels_adopted, __ATOMIC_RELAXED);
-	}
-	return n;
-}
-
-static void check_drain(struct sl_timer *t)
-{
-	struct sl_daemon *s = sl_container_of(t, struct sl_daemon, drain_check);
-	uint64_t left = active_connections(s);
-
-	if (left && (!s->drain_until_ms || sl_loop_now_ms(s->loop) < s->drain_until_ms)) {
-		sl_loop_arm(s->loop, &s->drain_check, DRAIN_CHECK_MS);
-		return;
-	}
-	if (left)
-		sl_warning("drain: time is over, %llu connections are reset",
-			   (unsigned long long)left);
-	sl_loop_stop(s->loop);
-}
-
-static void drain_worker(struct sl_worker *w, void *arg)
-{
-	sl_worker_drain(w);
-}
-
-static void close_listeners(struct sl_daemon *s)
-{
-	s->closing_listeners = false;
-	sl_info("draining %llu connections", (unsigned long long)active_connections(s));
-	for (uint32_t i = 0; i < s->n_workers; i++)
-		if (sl_worker_ask(s->worker[i], drain_worker, NULL, ASK_MS) < 0)
-			sl_error("drain: worker %u does not answer", i);
-	if (s->drain_bound_ms)
-		s->drain_until_ms = sl_loop_now_ms(s->loop) + s->drain_bound_ms;
-	sl_timer_init(&s->drain_check, check_drain);
-	sl_loop_arm(s->loop, &s->drain_check, 1);
-}
-
-static void delay_passed(struct sl_timer *t)
-{
-	close_listeners(sl_container_of(t, struct sl_daemon, drain_check));
-}
-
-/* Whoever balances by readiness sees it go before a connection is refused. */
-void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
-{
-	uint32_t delay = s->retired ? 0 : s->config->timeouts.drain_delay;
-
-	s->drain_bound_ms = bound_ms;
-	if (s->draining) {
-		if (bound_ms && !s->closing_listeners)
-			s->drain_until_ms = sl_loop_now_ms(s->loop) + bound_ms;
-		return;
-	}
-	s->draining = true;
-	if (!s->retired)
-		sl_notify("STOPPING=1", -1);
-	if (!delay) {
-		close_listeners(s);
-		return;
-	}
-	sl_info("draining: not ready from now on, listeners close in %u ms", delay);
-	s->closing_listeners = true;
-	sl_timer_init(&s->drain_check, delay_passed);
-	sl_loop_arm(s->loop, &s->drain_check, delay);
-}
-
-/* --- signals --- */
 
 void sl_server_reopen_logs(struct sl_daemon *s)
 {

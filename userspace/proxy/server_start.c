@@ -66,20 +66,39 @@ int sl_server_first_generation(struct sl_daemon *s, struct sl_config *config)
 
 /* --- listeners --- */
 
-bool sl_server_listens_on(const void *config, const struct sl_addr *addr)
+bool sl_server_listens_on(const struct sl_daemon *s, const struct sl_config *c,
+			  const struct sl_addr *addr)
 {
-	const struct sl_config *c = config;
-
-	for (size_t i = 0; i < c->n_listeners; i++)
-		if (sl_addr_eq(&c->listeners[i].listen, addr))
+	for (size_t i = 0; c && i < c->n_listeners; i++)
+		if (sl_addr_eq(&c->listeners[i].listen, addr) &&
+		    (!sl_server_is_closed(s, c->listeners[i].name) ||
+		     sl_doors_is_lent(&s->doors, addr)))
 			return true;
 	return false;
+}
+
+struct wanted {
+	const struct sl_daemon *s;
+	const struct sl_config *c;
+};
+
+static bool is_wanted(const void *arg, const struct sl_addr *addr)
+{
+	const struct wanted *w = arg;
+
+	return sl_server_listens_on(w->s, w->c, addr);
 }
 
 void sl_server_close_doors(struct sl_daemon *s, const struct sl_config *c)
 {
 	sl_server_tell_closed(s, c);
-	sl_doors_keep(&s->doors, sl_server_listens_on, c);
+	sl_doors_keep(&s->doors, is_wanted, &(struct wanted){s, c});
+}
+
+/* One that is drained keeps its door until it closes, and opens none. */
+static bool needs_door(const struct sl_daemon *s, const struct sl_listener_config *l)
+{
+	return !sl_server_is_drained(s, l->name) || sl_doors_fd(&s->doors, &l->listen, 0) >= 0;
 }
 
 int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,
@@ -90,6 +109,8 @@ int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,
 	int r = 0;
 
 	for (size_t i = 0; i < c->n_listeners && !r; i++) {
+		if (!needs_door(s, &c->listeners[i]))
+			continue;
 		sl_worker_listen_options(s->worker[0], &c->listeners[i], c, &o);
 		r = sl_doors_open(&s->doors, &o);
 		if (r < 0)

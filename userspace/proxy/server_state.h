@@ -11,7 +11,9 @@
  * server_reload.c   another configuration, checked and put to use
  * server_upgrade.c  another process takes over, or this one did from another
  * server_watchdog.c  workers that stand still, and what the service manager is told
- * server_signals.c  signals, and the drain that some of them begin */
+ * server_drain.c    the end of the process, in good order
+ * server_listeners.c  listeners that are taken out of service
+ * server_signals.c  signals */
 
 #include "base/loop.h"
 #include "proxy/doors.h"
@@ -30,6 +32,17 @@ struct sl_upgrade {
 	struct sl_io io;
 	struct sl_timer patience;
 	bool engine_given; /* it has the packet engine */
+};
+
+/* A listener that an operator took out of service. */
+struct sl_drained {
+	char name[65];
+	uint32_t place;	   /* in the limits */
+	bool closed;	   /* its address is */
+	uint64_t close_ms; /* when that is to be, or it is shut before */
+	bool shut;	   /* takes no new handshakes */
+	uint64_t until_ms; /* when what is left is reset; 0: never, or it was */
+	uint64_t reset;	   /* connections that were */
 };
 
 struct sl_daemon {
@@ -63,7 +76,14 @@ struct sl_daemon {
 	uint64_t started_ms;
 	uint64_t drain_until_ms; /* 0: without bound */
 	uint64_t drain_bound_ms;
-	bool closing_listeners; /* they close when the delay has passed */
+	uint64_t drain_close_ms; /* when the listeners close, if they are to */
+	uint64_t drain_reset;	 /* connections that were left at the end */
+	uint64_t followed_ms;	 /* when somebody asked how the drain goes; 0: never */
+	struct sl_drained *drained;
+	size_t n_drained;
+	struct sl_timer drained_timer;
+	bool drain_over, drain_told; /* the process stays for the last word about it only */
+	bool closing_listeners;	     /* they close when the delay has passed */
 	bool draining;
 	bool retired; /* another process serves: the service manager is its business */
 };
@@ -76,7 +96,7 @@ int sl_server_new_generation(struct sl_daemon *s, struct sl_config *config,
 /* Opens what a configuration listens on. 0, or -errno: the doors are as before. */
 int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,
 			 struct sl_config_error *ret_error);
-/* Closes what it doesn't listen on. */
+/* Closes what it doesn't listen on. NULL: everything. */
 void sl_server_close_doors(struct sl_daemon *s, const struct sl_config *c);
 /* Opens the first configuration's doors and makes the workers listen. 0 or -errno; the cause is logged. */
 int sl_server_listen(struct sl_daemon *s);
@@ -116,8 +136,12 @@ void sl_server_start_watchdog(struct sl_daemon *s);
 void sl_server_tell_ready(struct sl_daemon *s);
 /* It forgets those that the configuration doesn't listen on. */
 void sl_server_tell_closed(struct sl_daemon *s, const struct sl_config *c);
-/* Whether a configuration has a listener there. */
-bool sl_server_listens_on(const void *config, const struct sl_addr *addr);
+#define SL_SHUT_MS \
+	200 /* from the last SYN that is taken to the close: for the handshakes under way */
+
+/* Whether a configuration (NULL: none) has a listener there that is in service. */
+bool sl_server_listens_on(const struct sl_daemon *s, const struct sl_config *c,
+			  const struct sl_addr *addr);
 
 /* Opens the admin socket and the metrics address. 0 or -errno; the cause is logged. */
 int sl_server_open_control(struct sl_daemon *s);
@@ -126,6 +150,31 @@ int sl_server_take_signals(struct sl_daemon *s);
 /* Stops listening and ends the loop when the last connection is gone, or after bound_ms (0: without
  * bound). */
 void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms);
+/* Asked once it is over, the process ends soon. */
+void sl_server_drain_progress(struct sl_daemon *s, struct sl_drain_progress *ret);
+
+/* Takes a listener out of service. bound_ms: NULL as configured, 0 without bound. 0; 1: it was already, and
+ * has another bound if one is given; or -errno and why. */
+int sl_server_drain_listener(struct sl_daemon *s, const char *name, const uint64_t *bound_ms,
+			     struct sl_config_error *ret_error);
+/* Puts it in again. 0; -errno and why: it is out as before. */
+int sl_server_enable_listener(struct sl_daemon *s, const char *name,
+			      struct sl_config_error *ret_error);
+/* Out of service; and whether it has closed its address already. */
+bool sl_server_is_drained(const struct sl_daemon *s, const char *name);
+bool sl_server_is_closed(const struct sl_daemon *s, const char *name);
+/* Those that the configuration does not have any more. */
+void sl_server_forget_drained(struct sl_daemon *s);
+/* What tells the process of an upgrade which are out of service, to be freed; NULL: no memory. */
+char *sl_server_drained_variable(const struct sl_daemon *s);
+/* In that process. 0 or -ENOMEM. */
+int sl_server_take_drained(struct sl_daemon *s);
+/* Sums over the workers; load->place is given. */
+void sl_server_listener_load(struct sl_daemon *s, struct sl_listener_load *load);
+const char *sl_server_listener_state(const struct sl_daemon *s, const char *name, uint32_t place);
+/* -ENOENT: there is no such listener. */
+int sl_server_listener_progress(struct sl_daemon *s, const char *name,
+				struct sl_drain_progress *ret);
 void sl_server_reopen_logs(struct sl_daemon *s);
 
 #endif

@@ -92,18 +92,20 @@ static int pack_all(const struct sl_daemon *s, int peer, struct parcel *p)
 
 static bool is_ours(const char *variable)
 {
-	return !strncmp(variable, "LISTEN_", 7) || !strncmp(variable, "SLUICE_UPGRADE=", 15);
+	return !strncmp(variable, "LISTEN_", 7) || !strncmp(variable, "SLUICE_UPGRADE=", 15) ||
+	       !strncmp(variable, "SLUICE_DRAINED=", 15);
 }
 
 /* The environment, with what tells of the parcel. To be freed, but for the strings. */
-static char **make_environment(const struct parcel *p, char count[32], char upgrade[32])
+static char **make_environment(const struct parcel *p, char *drained, char count[32],
+			       char upgrade[32])
 {
 	size_t n = 0, k = 0;
 	char **e;
 
 	while (environ[n])
 		n++;
-	e = calloc(n + 3, sizeof(*e));
+	e = calloc(n + 4, sizeof(*e));
 	if (!e)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
@@ -112,6 +114,7 @@ static char **make_environment(const struct parcel *p, char count[32], char upgr
 	snprintf(count, 32, "LISTEN_FDS=%zu", p->n - 1);
 	snprintf(upgrade, 32, "SLUICE_UPGRADE=%zu", FIRST_FD + p->n - 1);
 	e[k++] = count;
+	e[k++] = drained;
 	e[k] = upgrade;
 	return e;
 }
@@ -142,11 +145,12 @@ static int start(struct sl_daemon *s, int peer)
 {
 	char count[32], upgrade[32];
 	struct parcel p = {0};
+	_sl_free_ char *drained = sl_server_drained_variable(s);
 	_sl_free_ char **environment = NULL;
 	int r = pack_all(s, peer, &p);
 
 	if (!r) {
-		environment = make_environment(&p, count, upgrade);
+		environment = drained ? make_environment(&p, drained, count, upgrade) : NULL;
 		r = environment ? spawn(s, &p, environment, &s->upgrade.pid) : -ENOMEM;
 	}
 	unpack(&p);

@@ -96,7 +96,7 @@ void sl_server_tell_closed(struct sl_daemon *s, const struct sl_config *c)
 	char name[SL_ADDR_STR_MAX], text[SL_ADDR_STR_MAX + 32];
 
 	for (size_t i = 0; i < s->doors.n; i++) {
-		if (sl_server_listens_on(c, &s->doors.door[i].addr))
+		if (sl_server_listens_on(s, c, &s->doors.door[i].addr))
 			continue;
 		name_door(&s->doors.door[i], name);
 		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);

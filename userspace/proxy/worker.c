@@ -265,19 +265,6 @@ void sl_worker_follow(struct sl_worker *w, void *arg)
 
 /* --- end --- */
 
-void sl_worker_drain(struct sl_worker *w)
-{
-	struct sl_list *pos, *tmp;
-
-	if (w->draining)
-		return;
-	sl_worker_unlisten(w, w->handed_over);
-	w->draining = true;
-	sl_list_for_each_safe (pos, tmp, &w->all_conns)
-		if (!w->handed_over)
-			sl_conn_drain(sl_list_entry(pos, struct sl_conn, node));
-}
-
 static void leave_pairs_to(struct sl_worker *w, struct sl_engine *e)
 {
 	struct sl_list *pos, *tmp;

@@ -90,6 +90,10 @@ struct sl_worker {
 	uint64_t next_id;
 	uint64_t turned_ms; /* when the loop turned last, within a second: the watchdog reads it */
 	uint32_t pooled_most; /* idle connections to servers that there is room for */
+	/* Listeners that end, by place: answers tell that the connection ends, and no address is opened for
+	 * them. */
+	uint64_t ending[SL_LIMITS_PLACES / 64];
+	bool all_end; /* answers of all listeners tell it */
 	bool draining;
 	/* When draining: another process has the listeners, so what waits there is its, and connections
 	 * end with the next answer, which tells the client. */
@@ -126,14 +130,37 @@ int sl_worker_ask(struct sl_worker *w, void (*fn)(struct sl_worker *w, void *arg
  * table is used. In the worker's thread. */
 void sl_worker_follow(struct sl_worker *w, void *arg);
 
-/* Stops listening; idle connections close, others after their request; tunnels go on. In the
- * worker's thread. */
-void sl_worker_drain(struct sl_worker *w);
 /* Leaves spliced pairs to the kernel, and takes no more of them: another process will. In the worker's
  * thread. */
 void sl_worker_leave_pairs(struct sl_worker *w);
 /* Resets every connection but spliced pairs, which go on without the process. In the worker's thread. */
 void sl_worker_abort(struct sl_worker *w);
+
+/* --- worker_drain.c: all in the worker's thread, or before it starts --- */
+
+/* Stops listening; idle connections close, others after their request; tunnels go on. */
+void sl_worker_drain(struct sl_worker *w);
+/* From now on answers of the listeners with that place tell that their connection ends; or not any more. */
+void sl_worker_set_ending(struct sl_worker *w, uint32_t place, bool on);
+
+/* Connections of a listener by what they do. */
+struct sl_listener_load {
+	uint32_t place;
+	uint64_t connections, idle, tunnels; /* of the first, so many are idle, and tunnels */
+};
+
+/* Adds this worker's. It looks at every connection. */
+void sl_worker_count_load(struct sl_worker *w, struct sl_listener_load *load);
+/* Ends what is left of that listener: idle connections close, others are reset. */
+void sl_worker_end_conns(struct sl_worker *w, uint32_t place);
+
+/* Answers of it are the last of their connections. */
+static inline bool sl_listener_ends(const struct sl_listener *l)
+{
+	const struct sl_worker *w = l->worker;
+
+	return w->draining || w->all_end || w->ending[l->place / 64] >> l->place % 64 & 1;
+}
 
 /* The newest configuration. */
 static inline const struct sl_config *sl_worker_config(const struct sl_worker *w)
@@ -168,6 +195,10 @@ void sl_worker_set_limits(struct sl_worker *w);
  * descriptors. */
 void sl_worker_unlisten(struct sl_worker *w, bool leave_queue);
 void sl_worker_count_acceptors(struct sl_worker *w);
+/* Of one listener: accepts what waits, and stops listening; or begins again, by that descriptor (-1: the
+ * transport has none). 0 or -errno; the failed address is logged. */
+void sl_worker_close_listener(struct sl_worker *w, uint32_t place);
+int sl_worker_open_listener(struct sl_worker *w, uint32_t place, int fd);
 
 /* Calls each for at most max pairs. In the worker's thread. */
 uint32_t sl_worker_flows(struct sl_worker *w, uint32_t max,

@@ -21,8 +21,6 @@ struct source {
 	uint32_t next; /* in its bucket, or in the free list; index + 1, 0 ends */
 };
 
-#define PLACES_MAX 1024
-
 /* Of a listener's name. */
 struct place {
 	char *name; /* NULL: free */
@@ -34,7 +32,7 @@ struct sl_limits {
 	uint32_t most, most_by_source; /* connections; most_by_source 0: no limit */
 	uint32_t room;		       /* the most that `most` may be */
 	uint32_t total;
-	struct place place[PLACES_MAX];
+	struct place place[SL_LIMITS_PLACES];
 	pthread_mutex_t lock; /* of what follows */
 	uint8_t hash_key[crypto_shorthash_KEYBYTES];
 	struct source *source;
@@ -88,7 +86,7 @@ void sl_limits_free(struct sl_limits *l)
 	if (!l)
 		return;
 	pthread_mutex_destroy(&l->lock);
-	for (size_t i = 0; i < PLACES_MAX; i++)
+	for (size_t i = 0; i < SL_LIMITS_PLACES; i++)
 		free(l->place[i].name);
 	free(l->source);
 	free(l->bucket);
@@ -117,7 +115,7 @@ static struct place *find_place(struct sl_limits *l, const char *name)
 {
 	struct place *free = NULL;
 
-	for (size_t i = 0; i < PLACES_MAX; i++) {
+	for (size_t i = 0; i < SL_LIMITS_PLACES; i++) {
 		struct place *p = &l->place[i];
 
 		if (p->name && !strcmp(p->name, name))

@@ -13,6 +13,8 @@
 
 struct sl_limits;
 
+#define SL_LIMITS_PLACES 1024 /* names of listeners at once */
+
 enum sl_limit_verdict {
 	SL_LIMIT_OK,
 	SL_LIMIT_TOTAL,

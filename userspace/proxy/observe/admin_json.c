@@ -323,9 +323,27 @@ static void append_listener(void *arg, const struct sl_listener_info *l)
 	json_object_set_new(o, "listener", text(l->name));
 	json_object_set_new(o, "mode", text(l->mode));
 	json_object_set_new(o, "listen", addr(l->listen));
+	json_object_set_new(o, "state", text(l->state));
 	json_object_set_new(o, "connections", number(l->connections));
 	json_object_set_new(o, "limit", number(l->limit));
 	json_array_append_new(arg, o);
+}
+
+json_t *sl_admin_drain_progress(const struct sl_drain_progress *d)
+{
+	uint64_t other = d->idle + d->tunnels;
+	json_t *o = json_object();
+
+	json_object_set_new(o, "state", text(d->state));
+	json_object_set_new(o, "closes_in_ms", number(d->closes_in_ms));
+	json_object_set_new(o, "ends_in_ms", d->bounded ? number(d->ends_in_ms) : json_null());
+	json_object_set_new(o, "connections", number(d->connections));
+	json_object_set_new(o, "idle", number(d->idle));
+	json_object_set_new(o, "requests",
+			    number(d->connections > other ? d->connections - other : 0));
+	json_object_set_new(o, "tunnels", number(d->tunnels));
+	json_object_set_new(o, "reset", number(d->reset));
+	return o;
 }
 
 json_t *sl_admin_listeners(const struct sl_control_source *source)

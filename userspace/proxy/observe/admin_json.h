@@ -13,6 +13,7 @@
 /* buckets: histograms with the samples of each bucket, too. */
 json_t *sl_admin_stats(const struct sl_control_source *source, bool buckets);
 json_t *sl_admin_listeners(const struct sl_control_source *source);
+json_t *sl_admin_drain_progress(const struct sl_drain_progress *d);
 json_t *sl_admin_servers(const struct sl_control_source *source);
 json_t *sl_admin_pools(const struct sl_control_source *source);
 /* The pairs that the filter takes; NULL also when the source fails. */

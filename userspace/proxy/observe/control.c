@@ -89,17 +89,82 @@ static json_t *run_flows(struct sl_control *c, json_t *request, struct problem *
 	return sl_admin_flows(&c->source, &filter);
 }
 
+#define BOUND_MAX_MS (86400000 * (json_int_t)30)
+
+/* timeout_ms, if it is given: not negative, and not too long to be meant. */
+static bool read_bound(json_t *request, json_int_t timeout, uint64_t *ret_ms, struct problem *p)
+{
+	*ret_ms = (uint64_t)timeout;
+	if (!json_object_get(request, "timeout_ms") || (timeout >= 0 && timeout <= BOUND_MAX_MS))
+		return true;
+	fail(p, "timeout_ms must be 0 (no bound) to 30 days");
+	return false;
+}
+
 static json_t *run_drain(struct sl_control *c, json_t *request, struct problem *p)
 {
 	const char *command;
+	uint64_t bound_ms;
 	json_error_t e;
+	json_int_t timeout = -1;
 	int now = 0;
 
-	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s?b}", "command", &command, "now",
-			   &now) < 0)
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s?b, s?I}", "command", &command, "now",
+			   &now, "timeout_ms", &timeout) < 0)
 		return fail(p, "%s", e.text);
-	c->source.drain(c->source.owner, now);
+	if (!read_bound(request, timeout, &bound_ms, p))
+		return NULL;
+	c->source.drain(c->source.owner, now, timeout < 0 ? NULL : &bound_ms);
 	return json_string(now ? "stopping" : "draining");
+}
+
+static json_t *run_drain_listener(struct sl_control *c, json_t *request, struct problem *p)
+{
+	const char *command, *listener;
+	struct sl_config_error error;
+	json_int_t timeout = -1;
+	uint64_t bound_ms;
+	json_error_t e;
+	int r;
+
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s:s, s?I}", "command", &command,
+			   "listener", &listener, "timeout_ms", &timeout) < 0)
+		return fail(p, "%s", e.text);
+	if (!read_bound(request, timeout, &bound_ms, p))
+		return NULL;
+	r = c->source.drain_listener(c->source.owner, listener, timeout < 0 ? NULL : &bound_ms,
+				     &error);
+	if (r < 0)
+		return fail(p, "%s", error.text);
+	return json_string(r ? "draining already" : "draining");
+}
+
+static json_t *run_enable_listener(struct sl_control *c, json_t *request, struct problem *p)
+{
+	const char *command, *listener;
+	struct sl_config_error error;
+	json_error_t e;
+
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s:s}", "command", &command, "listener",
+			   &listener) < 0)
+		return fail(p, "%s", e.text);
+	if (c->source.enable_listener(c->source.owner, listener, &error) < 0)
+		return fail(p, "%s", error.text);
+	return json_string("enabled");
+}
+
+static json_t *run_drain_progress(struct sl_control *c, json_t *request, struct problem *p)
+{
+	const char *command, *listener = NULL;
+	struct sl_drain_progress progress;
+	json_error_t e;
+
+	if (json_unpack_ex(request, &e, JSON_STRICT, "{s:s, s?s}", "command", &command, "listener",
+			   &listener) < 0)
+		return fail(p, "%s", e.text);
+	if (c->source.drain_progress(c->source.owner, listener, &progress) < 0)
+		return fail(p, "there is no such listener");
+	return sl_admin_drain_progress(&progress);
 }
 
 static json_t *run_servers(struct sl_control *c, json_t *request, struct problem *p)
@@ -192,6 +257,9 @@ static const struct {
 	json_t *(*run)(struct sl_control *c, json_t *request, struct problem *p);
 } commands[] = {
 	{"drain", run_drain},
+	{"drain-listener", run_drain_listener},
+	{"enable-listener", run_enable_listener},
+	{"drain-progress", run_drain_progress},
 	{"flows", run_flows},
 	{"log-level", run_log_level},
 	{"ping", run_ping},

@@ -47,10 +47,18 @@ struct sl_control_source {
 		       struct sl_engine_report *ret_report, struct sl_engine_totals *ret_totals);
 	/* What engines count beside their totals. */
 	void (*figures)(void (*each)(void *arg, const struct sl_figure *f), void *arg);
-	bool (*ready)(void *owner); /* /readyz: accepting and not draining */
+	bool (*ready)(void *owner); /* /readyz: some listener is in service */
 	uint64_t (*uptime_ms)(void *owner);
-	/* Starts the drain; with now, stops at once. */
-	void (*drain)(void *owner, bool now);
+	/* Starts the drain; with now, stops at once. bound_ms: NULL as configured (or as it is already),
+	 * 0 without bound. */
+	void (*drain)(void *owner, bool now, const uint64_t *bound_ms);
+	/* The same of one listener. 0; 1: it is drained already; -errno and why not. */
+	int (*drain_listener)(void *owner, const char *listener, const uint64_t *bound_ms,
+			      struct sl_config_error *ret_error);
+	int (*enable_listener)(void *owner, const char *listener,
+			       struct sl_config_error *ret_error);
+	/* listener NULL: of the whole process. -ENOENT: there is none of that name. */
+	int (*drain_progress)(void *owner, const char *listener, struct sl_drain_progress *ret);
 	void (*reopen_logs)(void *owner);
 	/* Reads the configuration again and puts it to use. 0, or -errno and why it was refused. */
 	int (*reload)(void *owner, struct sl_config_error *ret_error);

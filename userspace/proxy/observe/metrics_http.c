@@ -15,7 +15,8 @@
 #include "http/target.h"
 #include "proxy/observe/status_page.h"
 
-#define REFUSED "too many clients\n"
+#define READY_OF "/readyz/" /* LISTENER */
+#define REFUSED	 "too many clients\n"
 const char sl_metrics_refusal[] = "HTTP/1.1 503 Service Unavailable\r\n"
 				  "Content-Type: text/plain\r\n"
 				  "Content-Length: 17\r\n"
@@ -126,6 +127,32 @@ static bool is_asked_plainly(const struct sl_authority *host)
 	       !sl_addr_parse_host(host->host, 0, &a);
 }
 
+struct asked_listener {
+	struct sl_slice name;
+	const char *state; /* NULL: there is none of that name */
+};
+
+static void match_listener(void *arg, const struct sl_listener_info *l)
+{
+	struct asked_listener *asked = arg;
+
+	if (sl_slice_eq(asked->name, sl_slice_str(l->name)))
+		asked->state = l->state;
+}
+
+/* Of a listener alone, for whoever balances by listener. */
+static int set_listener_ready(struct page *p, const struct sl_control_source *source,
+			      struct sl_slice name)
+{
+	struct asked_listener asked = {.name = name};
+
+	source->listeners(source->owner, match_listener, &asked);
+	if (!asked.state)
+		return set_text(p, 404, "there is no such listener");
+	return strcmp(asked.state, "up") ? set_text(p, 503, asked.state)
+					 : set_text(p, 200, "ready");
+}
+
 /* host NULL: asked as a proxy is, so there is no page. */
 static int set_path(struct page *p, const struct sl_metrics_site *site,
 		    const struct sl_authority *host, struct sl_slice path)
@@ -146,6 +173,10 @@ static int set_path(struct page *p, const struct sl_metrics_site *site,
 	if (sl_slice_eq(path, SL_SLICE("/readyz")))
 		return source->ready(source->owner) ? set_text(p, 200, "ready")
 						    : set_text(p, 503, "not ready");
+	if (path.len > strlen(READY_OF) && !memcmp(path.p, READY_OF, strlen(READY_OF)))
+		return set_listener_ready(
+			p, source,
+			sl_slice(path.p + strlen(READY_OF), path.len - strlen(READY_OF)));
 	return set_text(p, 404, "not found: try /, /metrics, /healthz or /readyz");
 }
 

@@ -259,8 +259,8 @@
 		{id: "servers", title: "Servers", none: "no upstreams are configured", rows: serversWithRates,
 			heads: ["Upstream", "Server", "State", "#In use", "#Idle", "#Requests", "#Failures", "Why"]},
 		{id: "listeners", title: "Listeners", none: "no listeners",
-			rows: () => last().listeners.map((l) => [l.listener, l.mode, l.listen, l.connections, l.limit || "-"]),
-			heads: ["Listener", "Mode", "Address", "#Connections", "#Limit"]},
+			rows: () => last().listeners.map((l) => [l.listener, l.mode, l.listen, l.state, l.connections, l.limit || "-"]),
+			heads: ["Listener", "Mode", "Address", "State", "#Connections", "#Limit"]},
 		{id: "pools", title: "Pools", none: "no upstreams are configured",
 			rows: () => last().pools.map((p) => [p.upstream, p.waiting, p.queue, short(p.waits),
 				short(p.queue_full), short(p.queue_timeouts)]),
@@ -290,7 +290,7 @@
 	function color(text) {
 		if (["up", "available"].includes(text))
 			return "good";
-		return ["down", "ejected", "drained"].includes(text) ? "bad" : "";
+		return ["down", "ejected", "drained", "draining"].includes(text) ? "bad" : "";
 	}
 
 	function drawTable(table) {
