@@ -120,6 +120,59 @@ def one_queue_that_is_spread_by_rps_is_enough(_):
         equal(host.tuning()["device eth0"]["ok"], True, "device")
 
 
+DPDK = """transport: dpdk
+dpdk: {memory: 256m, %s ports: [{device: net_null0, addresses: 10.9.0.1/24}]}
+listeners: [{name: a, listen: "10.9.0.1:3128", mode: forward}]
+"""
+
+
+@suite.test()
+def huge_pages_must_hold_the_memory_of_dpdk_where_they_are_wanted(_):
+    for wanted, pages, size, ok in (("", 0, 2048, True), ("huge_pages: true,", 0, 2048, False),
+                                    ("huge_pages: true,", 127, 2048, False), ("huge_pages: true,", 128, 2048, True),
+                                    ("huge_pages: true,", 1, 1048576, True), ("huge_pages: true,", 1, 0, None)):
+        with Host() as host:
+            host.set({**GOOD, "sluice.yaml": DPDK % wanted})
+            host.set({"proc/meminfo": GOOD["proc/meminfo"] + f"HugePages_Total:  {pages}\n"
+                                                             f"Hugepagesize:  {size} kB\n"})
+            row = host.tuning()["huge pages"]
+            what = f"{pages} pages of {size} KiB, {wanted or 'not wanted'}"
+            equal(row["ok"], ok, what)
+            equal(row["value"], f"{pages} of {size} KiB" if ok is not None else "not known", f"value with {what}")
+            equal(row["change"] or "", "sysctl -w vm.nr_hugepages=129" if ok is False else "", f"change with {what}")
+            host.set({"proc/meminfo": GOOD["proc/meminfo"]})
+            equal(host.tuning()["huge pages"]["ok"], None, "a kernel without huge pages")
+
+
+# Offloads are asked of the driver, so the device is a real one, which sysfs shows as hardware.
+MAKE_DEVICE = """ip link add eth0 type veth peer name far
+mount --bind "$1" /sys/class/net
+mount -t bpf bpf /sys/fs/bpf
+ethtool -K eth0 gro "$2" tso "$3" >/dev/null
+shift 3
+exec "$@"
+"""
+
+
+@suite.test(timeout=60)
+def offloads_that_are_off_are_told(_):
+    for gro, tso in (("on", "on"), ("off", "on"), ("on", "off")):
+        with Host() as host:
+            queue = host.path / "net/eth0/queues/rx-0/rps_cpus"
+            queue.parent.mkdir(parents=True)
+            queue.write_text("f\n")
+            (host.path / "net/eth0/device").mkdir()
+            done = subprocess.run(
+                ["unshare", "--net", "--mount", "sh", "-ec", MAKE_DEVICE, "sh", host.path / "net", gro, tso,
+                 binary(), "probe", "-c", host.path / "sluice.yaml", "--json"], capture_output=True, text=True)
+            equal(done.returncode, 0, done.stderr)
+            rows = {r["name"]: r for r in json.loads(done.stdout)["tuning"]}
+            row = rows["offloads eth0"]
+            equal((row["value"], row["ok"]), (f"GRO {gro}, TSO {tso}", gro == tso), "GRO and TSO")
+            equal((row["change"] or "").startswith("ethtool -K eth0 gro on tso on"), not row["ok"], "the change")
+            equal(rows["device eth0"]["ok"], True, "its queue, of the same folder")
+
+
 @suite.test()
 def what_is_missing_or_nonsense_is_not_known(_):
     with Host() as host:
