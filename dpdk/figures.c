@@ -2,6 +2,7 @@
 /* What ports and the stack count, as metrics. Counters have one writer, the worker, and are read without
  * a lock. */
 
+#include "dpdk/kernel.h"
 #include "dpdk/port.h"
 #include "dpdk/stack.h"
 #include "dpdk/transport.h"
@@ -31,13 +32,27 @@ static const struct port_row {
 	 offsetof(struct sl_port_stats, tx_errors)},
 };
 
-static const struct stack_row {
-	const char *reason;
+struct row {
+	const char *value;
 	size_t offset;
-} stack_rows[] = {
+};
+
+static const struct row stack_drops[] = {
 	{"not ours", offsetof(struct sl_stack_stats, not_ours)},
 	{"malformed", offsetof(struct sl_stack_stats, malformed)},
 	{"no memory", offsetof(struct sl_stack_stats, no_memory)},
+};
+
+static const struct row kernel_frames[] = {
+	{"to the kernel", offsetof(struct sl_kernel_stats, to_kernel)},
+	{"from the kernel", offsetof(struct sl_kernel_stats, from_kernel)},
+};
+
+static const struct row kernel_drops[] = {
+	{"not ours", offsetof(struct sl_kernel_stats, not_ours)},
+	{"malformed", offsetof(struct sl_kernel_stats, malformed)},
+	{"refused", offsetof(struct sl_kernel_stats, refused)},
+	{"no memory", offsetof(struct sl_kernel_stats, no_memory)},
 };
 
 static uint64_t at(const void *stats, size_t offset)
@@ -64,19 +79,42 @@ static void tell_ports(void (*each)(void *arg, const struct sl_figure *f), void 
 		}
 }
 
+/* A sample of f for each row. */
+static void tell_rows(struct sl_figure f, const struct row *rows, size_t n, const void *stats,
+		      void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	for (size_t i = 0; i < n; i++) {
+		f.value = rows[i].value;
+		f.n = at(stats, rows[i].offset);
+		each(arg, &f);
+	}
+}
+
+void sl_kernel_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	const struct sl_figure frames = {"dpdk_exception_frames_total", "counter",
+					 "Frames between the ports and the kernel", "way"};
+	const struct sl_figure drops = {"dpdk_exception_drops_total", "counter",
+					"Frames that went no further on that way", "reason"};
+	struct sl_kernel_stats stats;
+
+	tell_ports(each, arg);
+	sl_kernel_stats(&stats);
+	tell_rows(frames, kernel_frames, SL_ARRAY_SIZE(kernel_frames), &stats, each, arg);
+	tell_rows(drops, kernel_drops, SL_ARRAY_SIZE(kernel_drops), &stats, each, arg);
+}
+
 void sl_dpdk_transport_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg)
 {
-	struct sl_figure f = {"dpdk_stack_drops_total", "counter",
-			      "Frames that came to the stack and went no further", "reason"};
+	const struct sl_figure drops = {"dpdk_stack_drops_total", "counter",
+					"Frames that came to the stack and went no further",
+					"reason"};
 	struct sl_stack_stats stats;
+	struct sl_figure f;
 
 	tell_ports(each, arg);
 	sl_stack_stats(&stats);
-	for (size_t i = 0; i < SL_ARRAY_SIZE(stack_rows); i++) {
-		f.value = stack_rows[i].reason;
-		f.n = at(&stats, stack_rows[i].offset);
-		each(arg, &f);
-	}
+	tell_rows(drops, stack_drops, SL_ARRAY_SIZE(stack_drops), &stats, each, arg);
 	f = (struct sl_figure){.name = "dpdk_handshakes_lost_total",
 			       .type = "counter",
 			       .help = "Handshakes that were given up for newer ones",

@@ -3,8 +3,8 @@
 #define SLUICE_DPDK_LCORE_H
 
 /* What happens to frames: a burst is fetched from each port, spliced pairs' packets are rewritten and
- * sent at once (engine.c), the rest goes to the TCP/IP stack (stack.h). And what a stream's TCP has to
- * tell when a pair leaves the stack for the splice table.
+ * sent at once (engine.c), the rest goes to the TCP/IP stack: lwIP (stack.h) or the kernel's (kernel.h).
+ * And what a stream's TCP has to tell when a pair leaves lwIP for the splice table.
  *
  * All of it belongs to the one worker's thread. */
 
@@ -14,8 +14,27 @@
 
 #include "dpdk/port.h"
 
+struct sl_loop;
 struct sl_stream;
 struct sl_dpdk_splice;
+
+/* The stack behind the ports. */
+struct sl_lcore_stack {
+	/* Takes the n frames that came by a port and belong to no spliced pair. */
+	void (*input)(struct sl_port *p, struct rte_mbuf **frames, unsigned n);
+	/* Once a turn, after all ports. Returns how many frames it has sent by ports without being asked. */
+	unsigned (*turn)(void);
+	/* Whether it has work that can't wait for a frame. */
+	bool (*busy)(void);
+};
+
+/* Makes the ports the loop's poller (base/loop.h). *stack stays. 0 or -errno of watching a descriptor. */
+int sl_lcore_start(struct sl_loop *loop, const struct sl_lcore_stack *stack);
+/* Another descriptor that ends the wait when it is readable. */
+int sl_lcore_watch(int fd);
+void sl_lcore_unwatch(int fd);
+/* What was gathered leaves, and the ports are left alone. Idempotent; the loop is there still. */
+void sl_lcore_stop(void);
 
 /* Takes the packets of spliced pairs out of a burst of n, rewrites them and sends them by
  * sl_port_send(); packets that belong to no pair, in their order, are left in ret_rest, which has room

@@ -19,13 +19,7 @@ struct sl_dpdk_transport {
 	struct sl_transport base;
 	struct sl_slab streams;
 	struct sl_list ready; /* streams with something to tell */
-	struct sl_poller poller;
 	struct sl_timer tick;
-	struct sl_io io[SL_PORTS_MAX]; /* of ports that have a descriptor */
-	bool all_have_descriptors;
-	unsigned idle_polls;
-	bool waiting;	 /* the ports were told so */
-	bool registered; /* the worker's thread is known to DPDK */
 };
 
 struct sl_dpdk_stream {

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The transport: listening, connecting, closing; and the loop's poller, which is what a worker does with
- * its ports:
- *
- *   receive a burst -> spliced pairs' packets go straight out (lcore.h) -> the rest to the stack
- *   -> owners of streams are told -> what they wrote leaves with the next turn, or before the loop waits
- *
- * While frames come, the loop does not wait. After IDLE_POLLS turns without any it sleeps on the ports'
- * descriptors; a port without one is looked at every millisecond. */
+/* The transport over lwIP: listening, connecting, closing. Frames come from lcore.c; when lwIP has seen those
+ * of a turn, owners of streams are told, and what they write leaves with the next turn, or before the
+ * loop waits. */
 
 #include "dpdk/transport.h"
 
 #include <errno.h>
 #include <lwip/priv/tcp_priv.h>
-#include <rte_lcore.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "base/log.h"
 #include "dpdk/lcore.h"
@@ -24,8 +17,6 @@
 #include "dpdk/stack_private.h"
 #include "dpdk/stream.h"
 
-#define IDLE_POLLS	 200
-#define BURSTS		 4 /* of a port in a turn */
 #define IDLE_TICK_MS	 250
 #define PORT_FIRST	 32768 /* of our own choice */
 #define PORT_COUNT	 28000
@@ -34,7 +25,6 @@
 
 static const struct sl_dpdk_config *configured;
 static struct sl_dpdk_transport *instance;
-static struct sl_dpdk_splice *splice;
 
 void sl_dpdk_configure(const struct sl_dpdk_config *c)
 {
@@ -46,76 +36,26 @@ size_t sl_dpdk_stream_bytes(void)
 	return sizeof(struct sl_dpdk_stream) + CONNECTION_BYTES;
 }
 
-void sl_lcore_set_splice(struct sl_dpdk_splice *s)
-{
-	splice = s;
-}
-
 /* --- the worker's turn --- */
 
-static unsigned poll_port(struct sl_port *p)
+static void input(struct sl_port *p, struct rte_mbuf **frames, unsigned n)
 {
-	struct rte_mbuf *frames[SL_PORT_BURST];
-	unsigned n, rest, all = 0;
-
-	for (unsigned i = 0; i < BURSTS; i++) {
-		n = sl_port_receive(p, frames);
-		rest = n && splice ? sl_splice_burst(splice, frames, n, frames) : n;
-		for (unsigned k = 0; k < rest; k++)
-			sl_stack_input(p, frames[k]);
-		all += n;
-		if (n < SL_PORT_BURST)
-			break;
-	}
-	return all;
+	for (unsigned i = 0; i < n; i++)
+		sl_stack_input(p, frames[i]);
 }
 
-static void flush_ports(void)
+static unsigned tell_owners(void)
 {
-	for (unsigned i = 0; i < sl_ports_count(); i++)
-		sl_port_flush(sl_port_get(i));
+	sl_dpdk_stream_dispatch(instance);
+	return 0;
 }
 
-static void expect(struct sl_dpdk_transport *t, bool waiting)
+static bool has_something_to_tell(void)
 {
-	if (t->waiting == waiting)
-		return;
-	t->waiting = waiting;
-	for (unsigned i = 0; i < sl_ports_count(); i++)
-		sl_port_expect(sl_port_get(i), waiting);
+	return !sl_list_empty(&instance->ready);
 }
 
-static int may_wait(struct sl_poller *p)
-{
-	struct sl_dpdk_transport *t = sl_container_of(p, struct sl_dpdk_transport, poller);
-
-	flush_ports();
-	if (!sl_list_empty(&t->ready) || t->idle_polls < IDLE_POLLS)
-		return 0;
-	expect(t, true);
-	return t->all_have_descriptors ? -1 : 1;
-}
-
-static void poll(struct sl_poller *p)
-{
-	struct sl_dpdk_transport *t = sl_container_of(p, struct sl_dpdk_transport, poller);
-	unsigned n = 0;
-
-	if (!t->registered) {
-		rte_thread_register(); /* else this thread has no caches of frames */
-		t->registered = true;
-	}
-	expect(t, false);
-	for (unsigned i = 0; i < sl_ports_count(); i++)
-		n += poll_port(sl_port_get(i));
-	t->idle_polls = n ? 0 : t->idle_polls + 1;
-	sl_dpdk_stream_dispatch(t);
-}
-
-/* The poller looks at the ports each turn; this only ends the wait. */
-static void port_event(struct sl_io *io, uint32_t events)
-{
-}
+static const struct sl_lcore_stack stack = {input, tell_owners, has_something_to_tell};
 
 static void tick(struct sl_timer *timer)
 {
@@ -470,32 +410,14 @@ static void dpdk_destroy(struct sl_transport *transport)
 
 	if (!transport)
 		return;
-	sl_loop_set_poller(transport->loop, NULL);
 	sl_loop_disarm(transport->loop, &t->tick);
-	flush_ports(); /* the last FINs and RSTs */
-	for (unsigned i = 0; i < SL_PORTS_MAX; i++)
-		sl_loop_del(transport->loop, &t->io[i]);
+	sl_lcore_stop(); /* with the last FINs and RSTs */
 	sl_pcbs_drop_all();
 	sl_stack_stop();
 	sl_ports_close();
 	sl_slab_destroy(&t->streams);
 	instance = NULL;
 	free(t);
-}
-
-static int watch_ports(struct sl_dpdk_transport *t)
-{
-	int r = 0;
-
-	t->all_have_descriptors = true;
-	for (unsigned i = 0; i < sl_ports_count() && !r; i++) {
-		t->io[i] = (struct sl_io){.fd = sl_port_fd(sl_port_get(i)), .on_event = port_event};
-		if (t->io[i].fd >= 0)
-			r = sl_loop_add(t->base.loop, &t->io[i], EPOLLIN);
-		else
-			t->all_have_descriptors = false;
-	}
-	return r;
 }
 
 static int start(struct sl_dpdk_transport *t)
@@ -511,7 +433,7 @@ static int start(struct sl_dpdk_transport *t)
 	if (!r)
 		r = sl_stack_start();
 	if (!r)
-		r = watch_ports(t);
+		r = sl_lcore_start(t->base.loop, &stack);
 	if (r)
 		sl_error("dpdk: the stack does not start: %s", strerror(-r));
 	return r;
@@ -531,7 +453,6 @@ int sl_dpdk_transport_new(struct sl_loop *loop, uint32_t streams, struct sl_tran
 	sl_slab_init(&t->streams, "streams", sizeof(struct sl_dpdk_stream), streams);
 	sl_list_init(&t->ready);
 	sl_timer_init(&t->tick, tick);
-	t->poller = (struct sl_poller){.may_wait = may_wait, .poll = poll};
 	instance = t;
 	r = start(t);
 	if (r) {
@@ -539,7 +460,6 @@ int sl_dpdk_transport_new(struct sl_loop *loop, uint32_t streams, struct sl_tran
 		return r;
 	}
 	sl_pcbs_on_free(sl_dpdk_stream_gone);
-	sl_loop_set_poller(loop, &t->poller);
 	sl_loop_arm(loop, &t->tick, SL_PCBS_TICK_MS);
 	*ret = &t->base;
 	return 0;

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "userspace/proxy": {"proxy", "base", "http", "sluice", "transport/transport.h",
                         "splice/engine.h", "splice/policy.h"},
     "dpdk": {"dpdk", "base", "sluice", "transport/transport.h", "splice/engine.h",
-             "splice/reasons.h"},
+             "splice/reasons.h", "splice/netlink.h"},
 }
 ROOMS = {"base", "http", "transport", "splice", "proxy", "cli", "dpdk", "sluice", "bpf"}
 FILE_LINES_MAX = 600

@@ -19,10 +19,11 @@ static void ports_are_read_with_their_addresses(void **state)
 		"  memory: 512m\n"
 		"  huge_pages: true\n"
 		"  file_prefix: left\n"
+		"  stack: kernel\n"
 		"  ports:\n"
 		"    - {device: eth1, driver: af_xdp, gateway: 10.1.0.254,\n"
 		"       addresses: [10.1.0.1/24, \"fd00:1::1/64\"]}\n"
-		"    - {device: \"0000:03:00.0\", addresses: [10.2.0.1/16]}\n" LISTENERS;
+		"    - {device: \"0000:03:00.0\", tap: wan, addresses: [10.2.0.1/16]}\n" LISTENERS;
 	struct sl_config_error error = {""};
 	char address[SL_ADDR_STR_MAX];
 	struct sl_config *c;
@@ -34,7 +35,10 @@ static void ports_are_read_with_their_addresses(void **state)
 	assert_int_equal(c->dpdk.memory, 512 << 20);
 	assert_true(c->dpdk.huge_pages);
 	assert_string_equal(c->dpdk.file_prefix, "left");
+	assert_int_equal(c->dpdk.stack, SL_DPDK_KERNEL);
 	assert_int_equal(c->dpdk.n_ports, 2);
+	assert_string_equal(c->dpdk.ports[0].tap, "sluice0");
+	assert_string_equal(c->dpdk.ports[1].tap, "wan");
 	assert_string_equal(c->dpdk.ports[0].device, "eth1");
 	assert_int_equal(c->dpdk.ports[0].driver, SL_DPDK_AF_XDP);
 	assert_int_equal(c->dpdk.ports[0].n_addresses, 2);
@@ -72,6 +76,19 @@ static const struct {
 	 "t:2:16: dpdk.ports[0]: a port has one IPv4 address at most"},
 	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: \"fd00::1/48\"}]}\n",
 	 "t:2:39: dpdk.ports[0].addresses: an IPv6 network of 64 bits is all that can be"},
+	{"transport: dpdk\ndpdk:\n  stack: home-made\n" PORTS,
+	 "t:3:10: dpdk.stack: expected one of: lwip, kernel, got 'home-made'"},
+	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: 10.0.0.1/8, tap: t}]}\n",
+	 "t:1:1: dpdk.ports.tap needs dpdk.stack: kernel"},
+	{"transport: dpdk\ndpdk: {ports: [{device: a, tap: a-name-too-long0}]}\n",
+	 "t:2:33: dpdk.ports[0].tap: expected a name for a device such as sluice0, of at most "
+	 "15 characters, got 'a-name-too-long0'"},
+	{"transport: dpdk\ndpdk: {ports: [{device: a, tap: \"a/b\"}]}\n",
+	 "t:2:33: dpdk.ports[0].tap: expected a name for a device such as sluice0, of at most "
+	 "15 characters, got 'a/b'"},
+	{"transport: dpdk\ndpdk: {stack: kernel, ports: [{device: a, addresses: 10.0.0.1/8},\n"
+	 "  {device: b, addresses: 10.1.0.1/8, tap: sluice0}]}\n",
+	 "t:1:1: two of dpdk.ports have the tap sluice0"},
 	{"transport: dpdk\ndpdk: {memory: 1m}\n",
 	 "t:2:16: dpdk.memory: expected 64m to 64g, got '1m'"},
 };

@@ -39,7 +39,7 @@ static bool same_ports(const struct sl_port_range *a, const struct sl_port_range
 
 static bool same_dpdk(const struct sl_dpdk_section *a, const struct sl_dpdk_section *b)
 {
-	bool same = a->n_ports == b->n_ports && a->memory == b->memory &&
+	bool same = a->n_ports == b->n_ports && a->stack == b->stack && a->memory == b->memory &&
 		    a->huge_pages == b->huge_pages && same_text(a->file_prefix, b->file_prefix);
 
 	for (size_t i = 0; same && i < a->n_ports; i++) {
@@ -49,7 +49,8 @@ static bool same_dpdk(const struct sl_dpdk_section *a, const struct sl_dpdk_sect
 		       p->n_addresses == q->n_addresses &&
 		       !memcmp(p->addresses, q->addresses,
 			       p->n_addresses * sizeof(p->addresses[0])) &&
-		       !memcmp(&p->gateway, &q->gateway, sizeof(p->gateway));
+		       !memcmp(&p->gateway, &q->gateway, sizeof(p->gateway)) &&
+		       same_text(p->tap, q->tap);
 	}
 	return same;
 }

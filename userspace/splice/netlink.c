@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Questions to rtnetlink, each of one request and one answer (or, for all links, a dump).
+/* Requests to rtnetlink, each with one answer (or, for all links, a dump).
  *
  * Invariant: a message's attributes are read only within the length that it claims, and that within
  * what was received. Nobody but the kernel is listened to: sockets are connected to port 0. */
@@ -24,6 +24,7 @@ struct request {
 	union {
 		struct rtmsg route;
 		struct ifinfomsg link;
+		struct ifaddrmsg address;
 	};
 	char attributes[64];
 };
@@ -220,6 +221,46 @@ int sl_netlink_route(int fd, const struct sl_addr *to, const struct sl_addr *fro
 		add_attribute(&q, RTA_SRC, address, len);
 	}
 	return ask(fd, &q, read_route, ret);
+}
+
+/* --- what is set --- */
+
+/* An acknowledgement is an error of 0, which ends the answers. */
+static int expect_no_answer(void *context, const struct nlmsghdr *h)
+{
+	return -EPROTO;
+}
+
+int sl_netlink_add_address(int fd, uint32_t ifindex, const struct sl_addr *a, uint8_t bits)
+{
+	struct request q =
+		new_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, sizeof(q.address));
+	size_t len;
+	const void *address = address_of(a, &len);
+
+	q.address.ifa_family = (unsigned char)a->family;
+	q.address.ifa_prefixlen = bits;
+	q.address.ifa_flags = a->family == AF_INET6 ? IFA_F_NODAD : 0;
+	q.address.ifa_index = ifindex;
+	add_attribute(&q, IFA_LOCAL, address, len);
+	add_attribute(&q, IFA_ADDRESS, address, len);
+	return ask(fd, &q, expect_no_answer, NULL);
+}
+
+int sl_netlink_add_gateway(int fd, uint32_t ifindex, const struct sl_addr *gateway)
+{
+	struct request q =
+		new_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, sizeof(q.route));
+	size_t len;
+	const void *address = address_of(gateway, &len);
+
+	q.route.rtm_family = (unsigned char)gateway->family;
+	q.route.rtm_table = RT_TABLE_MAIN;
+	q.route.rtm_protocol = RTPROT_STATIC;
+	q.route.rtm_type = RTN_UNICAST;
+	add_attribute(&q, RTA_GATEWAY, address, len);
+	add_attribute(&q, RTA_OIF, &ifindex, sizeof(ifindex));
+	return ask(fd, &q, expect_no_answer, NULL);
 }
 
 /* --- links --- */

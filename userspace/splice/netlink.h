@@ -2,9 +2,9 @@
 #ifndef SLUICE_SPLICE_NETLINK_H
 #define SLUICE_SPLICE_NETLINK_H
 
-/* rtnetlink, as much of it as the packet engine needs: the way to an address, what a device is, and
- * that something of this has changed. Blocking calls to the kernel, which answers at once. Functions
- * return 0 or -errno. Nothing here needs privileges. */
+/* rtnetlink, as much of it as sluice needs: the way to an address, what a device is, that something of
+ * this has changed; and addresses for a device of its own. Blocking calls to the kernel, which answers
+ * at once. Functions return 0 or -errno. Only sl_netlink_add_*() needs a privilege, CAP_NET_ADMIN. */
 
 #include <net/if.h>
 #include <stdbool.h>
@@ -28,6 +28,11 @@ struct sl_route {
 /* `from` is the address that it leaves from, or NULL. -ENETUNREACH and others: there is no way. */
 int sl_netlink_route(int fd, const struct sl_addr *to, const struct sl_addr *from,
 		     struct sl_route *ret);
+
+/* Gives a device an address of a network of so many bits, without asking whether somebody has it. */
+int sl_netlink_add_address(int fd, uint32_t ifindex, const struct sl_addr *a, uint8_t bits);
+/* A default route. -EEXIST: there is one. */
+int sl_netlink_add_gateway(int fd, uint32_t ifindex, const struct sl_addr *gateway);
 
 struct sl_link {
 	uint32_t ifindex;

@@ -17,6 +17,8 @@ _CLONE_NEWNET = 0x40000000
 PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
 # The proxy's devices belong to DPDK, and its kernel has no addresses there.
 DPDK = os.environ.get("SLUICE_TRANSPORT") == "dpdk"
+# What is behind them: lwip, or the kernel's stack on devices of its own.
+STACK = os.environ.get("SLUICE_STACK", "lwip")
 
 
 def _call(result):
@@ -165,7 +167,7 @@ class Topology:
     @staticmethod
     def dpdk_config(driver="af_packet"):
         """What sluice's configuration says of the proxy's devices then."""
-        return {"transport": "dpdk", "dpdk": {"memory": "64m", "ports": [
+        return {"transport": "dpdk", "dpdk": {"stack": STACK, "memory": "64m", "ports": [
             {"device": device, "driver": driver,
              "addresses": [f"10.{net}.0.1/24", f"fd00:{net}::1/64"]}
             for device, net in (("to-client", 1), ("to-server", 2))]}}

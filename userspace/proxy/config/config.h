@@ -320,6 +320,11 @@ enum sl_dpdk_driver {
 	SL_DPDK_AF_XDP,
 };
 
+enum sl_dpdk_stack {
+	SL_DPDK_LWIP,
+	SL_DPDK_KERNEL, /* behind devices of its own: the exception path */
+};
+
 struct sl_dpdk_prefix {
 	struct sl_addr addr;
 	uint8_t bits;
@@ -332,14 +337,16 @@ struct sl_dpdk_port_section {
 	struct sl_dpdk_prefix *addresses;
 	size_t n_addresses;
 	struct sl_addr gateway; /* of IPv4; AF_UNSPEC: none */
+	char *tap;		/* stack: kernel: its device there; else NULL */
 };
 
 struct sl_dpdk_section {
 	struct sl_dpdk_port_section *ports; /* NULL: no section */
 	size_t n_ports;
-	uint64_t memory;   /* 256m */
-	bool huge_pages;   /* false */
-	char *file_prefix; /* NULL: sluice */
+	enum sl_dpdk_stack stack; /* lwip */
+	uint64_t memory;	  /* 256m */
+	bool huge_pages;	  /* false */
+	char *file_prefix;	  /* NULL: sluice */
 };
 
 struct sl_config {

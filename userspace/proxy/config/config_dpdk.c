@@ -5,6 +5,8 @@
 #include "proxy/config/config_dpdk.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -21,6 +23,12 @@ static const struct sl_yaml_choice drivers[] = {
 	{NULL},
 };
 
+static const struct sl_yaml_choice stacks[] = {
+	{"lwip", SL_DPDK_LWIP},
+	{"kernel", SL_DPDK_KERNEL},
+	{NULL},
+};
+
 static int read_device(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 		       void *object)
 {
@@ -29,6 +37,19 @@ static int read_device(struct sl_yaml *y, const yaml_node_t *n, const struct sl_
 	if (!text || !*text || strpbrk(text, " \t/"))
 		return sl_yaml_expected(
 			y, n, "a device such as eth1, 0000:03:00.0 or net_pcap0,rx_pcap=in");
+	return sl_yaml_read_string(y, n, k, object);
+}
+
+/* As the kernel takes it; "%" would make it a pattern. */
+static int read_tap(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+		    void *object)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || !*text || strlen(text) >= IFNAMSIZ || strpbrk(text, " \t/:%") ||
+	    !strcmp(text, ".") || !strcmp(text, ".."))
+		return sl_yaml_expected(
+			y, n, "a name for a device such as sluice0, of at most 15 characters");
 	return sl_yaml_read_string(y, n, k, object);
 }
 
@@ -80,6 +101,7 @@ static const struct sl_yaml_key port_keys[] = {
 	{READ_PORT("addresses", sl_yaml_read_list, addresses), .list = &addresses,
 	 .required = true},
 	{READ_PORT("gateway", read_gateway, gateway)},
+	{READ_PORT("tap", read_tap, tap), .min = 1, .max = IFNAMSIZ - 1},
 };
 
 static int check_port(struct sl_yaml *y, const yaml_node_t *n, void *object)
@@ -106,12 +128,34 @@ static const struct sl_yaml_list port_list = {
 
 static const struct sl_yaml_key dpdk_keys[] = {
 	{READ_DPDK("ports", sl_yaml_read_list, ports), .list = &port_list, .required = true},
+	{READ_DPDK("stack", sl_yaml_read_choice, stack), .choices = stacks},
 	{READ_DPDK("memory", sl_yaml_read_bytes, memory), .min = 64 << 20, .max = 64ull << 30},
 	{READ_DPDK("huge_pages", sl_yaml_read_bool, huge_pages)},
 	{READ_DPDK("file_prefix", sl_yaml_read_name, file_prefix), .min = 1, .max = 64},
 };
 
 const struct sl_yaml_map sl_config_dpdk_map = {dpdk_keys, SL_ARRAY_SIZE(dpdk_keys)};
+
+/* Names that were not given are sluice0, sluice1, ... */
+static int name_taps(struct sl_yaml *y, const yaml_node_t *n, struct sl_dpdk_section *d)
+{
+	for (size_t i = 0; i < d->n_ports; i++) {
+		struct sl_dpdk_port_section *p = &d->ports[i];
+
+		if (d->stack != SL_DPDK_KERNEL && p->tap)
+			return sl_yaml_fail(y, n, "dpdk.ports.tap needs dpdk.stack: kernel");
+		if (d->stack == SL_DPDK_KERNEL && !p->tap &&
+		    asprintf(&p->tap, "sluice%zu", i) < 0) {
+			p->tap = NULL;
+			return -ENOMEM;
+		}
+		for (size_t k = 0; p->tap && k < i; k++)
+			if (!strcmp(d->ports[k].tap, p->tap))
+				return sl_yaml_fail(y, n, "two of dpdk.ports have the tap %s",
+						    p->tap);
+	}
+	return 0;
+}
 
 int sl_config_check_dpdk(struct sl_yaml *y, const yaml_node_t *n, struct sl_config *c)
 {
@@ -122,7 +166,7 @@ int sl_config_check_dpdk(struct sl_yaml *y, const yaml_node_t *n, struct sl_conf
 	if (c->workers > 1)
 		return sl_yaml_fail(y, n, "transport: dpdk has one worker, not %u", c->workers);
 	c->workers = 1;
-	return 0;
+	return name_taps(y, n, &c->dpdk);
 }
 
 void sl_config_free_dpdk(struct sl_dpdk_section *d)
@@ -130,6 +174,7 @@ void sl_config_free_dpdk(struct sl_dpdk_section *d)
 	for (size_t i = 0; i < d->n_ports; i++) {
 		free(d->ports[i].device);
 		free(d->ports[i].addresses);
+		free(d->ports[i].tap);
 	}
 	free(d->ports);
 	free(d->file_prefix);
