@@ -104,13 +104,13 @@ def run_section(troupe, section, effort):
             row = rows[entry[0]]
             try:
                 row["note"], got = measure(troupe, section, entry, effort)
-                row["runs"].append(got)
+                row["runs"].append({"round": n, **got})
                 said = headline(section, got)
             except Exception as reason:  # its own trouble, not that of those who come after it
                 row["reason"] = said = brief(reason)
             say(f"  round {n + 1}/{rounds}  {entry[0]:<20} {said}")
     result = {"title": section.title, "note": section.note, "columns": section.columns,
-              "ratio": section.ratio,
+              "ratio": section.ratio, "judged": section.judged,
               "rows": list(rows.values())}
     say("\n" + report.terminal(result) + "\n")
     return result

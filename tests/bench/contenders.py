@@ -293,7 +293,8 @@ SLUICE = {
     "auto": ("sluice auto", lambda name: SluiceRuns(name, "auto", note="splice: auto")),
     "copy": ("sluice copy", lambda name: SluiceRuns(name, "copy", note="splice: copy")),
 }
-# The packet engine may use no device, and so refuses every pair.
+# auto and what it chooses from; then where the packet engine may use no device, and refuses every pair.
+ENGINES = [SLUICE[name] for name in ("auto", "tc", "sockmap", "copy")]
 NO_DEVICES = [(f"sluice {engine}", lambda name, engine=engine: SluiceRuns(
     name, engine, note=f"splice: {engine}", devices="none")) for engine in ("auto", "sockmap", "copy")]
 PEERS = {

@@ -53,20 +53,26 @@ AUTO = "sluice auto"
 
 
 def judgement(section):
-    """Whether auto is as good as the best of our engines by itself, by the first column; "" if it does
-    not take part. Ranges that touch are not different."""
-    key, _, _, better = section["columns"][0]
-    rows = {r["name"]: spread(r["runs"], key) for r in section["rows"] if r["name"].startswith("sluice ")}
+    """Whether auto is as good as the best of our engines by itself, by the column that the section
+    names; "" if it names none. Of two that are the same one is worse in all of 5 rounds once in 32."""
+    judged = [c for c in section["columns"] if c[0] == section.get("judged")]
+    rows = {r["name"]: r["runs"] for r in section["rows"]
+            if r["runs"] and r["name"].startswith("sluice ")}
     own = rows.pop(AUTO, None)
-    others = {name: got for name, got in rows.items() if got}
-    if not own or not others:
+    if not judged or not own or not rows:
         return ""
+    key, title, _, better = judged[0]
     sign = 1 if better == "more" else -1
-    best = max(others, key=lambda name: sign * others[name][1])
-    least, middle, most = others[best]
-    if sign * (own[1] - middle) >= 0 or (own[0] <= most and least <= own[2]):
-        return f"{AUTO} is as good as the best single engine ({best})."
-    return f"{AUTO} is behind the best single engine ({best}), beyond the spread of both."
+    best = max(rows, key=lambda name: sign * spread(rows[name], key)[1])
+    other = {run["round"]: run[key] for run in rows[best]}
+    ratios = sorted(run[key] / max(other[run["round"]], 1e-9) for run in own if run["round"] in other)
+    if not ratios:
+        return ""
+    worse = sum(sign * (r - 1) < 0 for r in ratios)
+    said = "is behind" if worse == len(ratios) else "is as good as"
+    return (f"{AUTO} {said} the best single engine ({best}) in {title}: "
+            f"{statistics.median(ratios):.2f} of it ({ratios[0]:.2f} to {ratios[-1]:.2f}), worse in "
+            f"{worse} of {len(ratios)} rounds.")
 
 
 def picture_name(suite, number):

@@ -32,6 +32,7 @@ class Section:
     prepare: object = None  # (contender): before each measurement
     options: dict = field(default_factory=dict)
     ratio: bool = True  # a column that compares the first one with the first row
+    judged: str = ""  # the column by which auto is compared with its engines
 
 
 def timing(effort):

@@ -9,9 +9,9 @@ import check
 import many
 import transports
 import work
-from contenders import DIRECT, NO_DEVICES, PEERS, SLUICE
+from contenders import DIRECT, ENGINES, NO_DEVICES, PEERS, SLUICE
 from field import LoadFailed
-from section import ANSWERED, Section, answered, loaded, memory_of, slab
+from section import ANSWERED, P50, P99, Section, answered, loaded, memory_of, slab
 
 # --- bulk ---
 
@@ -73,7 +73,7 @@ def rtt_sections(effort):
             prepare=lambda c: c.field.offloads(not c.xdp, aggregate=c.xdp))
 
 
-# --- where packets can't be spliced ---
+# --- auto beside its engines ---
 
 LOOKS_MS = 3000  # auto looks at a pair each half second while it talks
 
@@ -85,21 +85,23 @@ def after_looks(measure):
 
 
 def policy_sections(effort):
-    """`auto` against its engines one by one, without the packet engine."""
-    note = "splice.devices: none, so the packet engine refuses every pair. "
+    """`auto` against its engines one by one, with the packet engine and without."""
     own = ("own", "of the proxy's processes", "us each", "less")
-    for n in (1, 64):
-        yield Section(f"64 B there and back, {n} connection{'s' * (n > 1)}", note + "Closed loop.",
-                      NO_DEVICES, [("rate", "round trips", "1/s", "more"), ("p50", "p50", "us", "less"),
-                                   ("p99", "p99", "us", "less"), own,
-                                   ("machine", "machine busy", "%", None)],
-                      after_looks(round_trips(n)))
-    yield Section("1 stream", note + "From the server to the client.", NO_DEVICES,
-                  [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
-                   ("machine", "machine busy", "%", None)], after_looks(bulk(1)))
-    yield Section("New tunnels with one exchange of 64 B, 32 at a time", note, NO_DEVICES,
-                  [("rate", "tunnels", "1/s", "more"), ("p50", "p50", "us", "less"),
-                   ("p99", "p99", "us", "less"), own, ("machine", "machine busy", "%", None)], tunnels)
+    busy = ("machine", "machine busy", "%", None)
+    for where, contenders in (("", ENGINES), (", packets can't be spliced", NO_DEVICES)):
+        note = "splice.devices: none, so the packet engine refuses every pair. " if where else ""
+        for n in (1, 64, 1000):
+            yield Section(f"64 B there and back, {n} connection{'s' * (n > 1)}{where}",
+                          note + "Closed loop.", contenders,
+                          [("rate", "round trips", "1/s", "more"), P50, P99, own, busy],
+                          after_looks(round_trips(n)), judged="rate")
+        for n in (1, 64):
+            yield Section(f"{n} stream{'s' * (n > 1)}{where}", note + "From the server to the client.",
+                          contenders, [("gbps", "throughput", "Gbit/s", "more"),
+                                       ("cpu", "CPU of the machine", "s/GB", "less"), busy],
+                          after_looks(bulk(n)), judged="gbps")
+        yield Section(f"New tunnels with one exchange of 64 B, 32 at a time{where}", note, contenders,
+                      [("rate", "tunnels", "1/s", "more"), P50, P99, own, busy], tunnels, judged="rate")
 
 
 # --- tunnels ---
@@ -171,6 +173,7 @@ def idle(connections, in_tunnel):
             contender.check(in_tunnel and connections, patience_s=15)
             got = {"own": (memory_of(contender.pids()) - own) / connections,
                    "kernel": (slab() - kernel) / connections}
+            got["both"] = got["own"] + got["kernel"]
         finally:
             child.stdin.close()
             child.wait(30)
@@ -180,7 +183,8 @@ def idle(connections, in_tunnel):
 
 def idle_sections(effort):
     columns = [("own", "memory of the proxy", "B each", "less"),
-               ("kernel", "kernel slabs of all three hosts", "B each", "less")]
+               ("kernel", "kernel slabs of all three hosts", "B each", "less"),
+               ("both", "both", "B each", "less")]
     for connections in (1000,) if effort.quick else (1000, 5000):
         yield Section(
             f"{connections} idle connections, after a request of 12 B",
@@ -192,14 +196,14 @@ def idle_sections(effort):
             f"{connections} idle tunnels", "As above; each has carried a byte each way.",
             [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
              PEERS["squid"]],
-            columns, idle(connections, True), options={"fresh": True}, ratio=False)
+            columns, idle(connections, True), options={"fresh": True}, ratio=False, judged="both")
 
 
 SUITES = {
     "bulk": ("Bulk", bulk_sections),
     "rtt": ("Round trips", rtt_sections),
     "tunnels": ("New tunnels", tunnel_sections),
-    "policy": ("Where packets can't be spliced", policy_sections),
+    "policy": ("Auto beside its engines", policy_sections),
     "keepalive": ("HTTP with kept connections", keepalive_sections),
     "calls": ("System calls of a request", call_sections),
     "idle": ("Memory of idle connections", idle_sections),

@@ -221,9 +221,12 @@ def a_result_becomes_a_table_and_a_picture(lab):
 
 
 def judged(better, **runs):
-    rows = [{"name": f"sluice {name}", "runs": [{"x": v} for v in values]} for name, values in runs.items()]
-    return report.judgement({"columns": [("x", "x", "x", better)],
-                             "rows": [{"name": "squid", "runs": [{"x": 5000}]}, *rows]})
+    """Values by rounds; None where a round failed."""
+    rows = [{"name": f"sluice {name}",
+             "runs": [{"round": n, "x": v} for n, v in enumerate(values) if v is not None]}
+            for name, values in runs.items()]
+    return report.judgement({"columns": [("x", "x", "x", better)], "judged": "x",
+                             "rows": [{"name": "squid", "runs": [{"round": 0, "x": 5000}]}, *rows]})
 
 
 @suite.test()
@@ -232,7 +235,9 @@ def auto_is_judged_by_the_best_single_engine(_):
     equal(judged("more", auto=[1]), "", "without another")
     equal(judged("more", auto=[], copy=[1]), "", "auto did not run")
     for better, auto, copy, packet, outcome in (
-            ("more", [9, 10, 11], [5, 6, 7], [10, 11, 12], "as good"),
+            ("more", [9, 11, 11], [5, 6, 7], [12, 11, 12], "as good"),
+            ("more", [9, None, 11], [5, 6, 7], [8, 12, 13], "as good"),
+            ("more", [None, 11, 11], [5, 6, 7], [8, 12, 13], "behind"),
             ("more", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
             ("more", [20, 21], [5, 6], [10, 11], "as good"),
             ("less", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
