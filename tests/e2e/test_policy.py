@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""splice: auto and conversations that the packet engine refuses: they go to the sockmap engine while that
-pays, and come back. What the host's CPUs are said to be busy with is this suite's to choose. Needs root
-with CAP_BPF."""
+"""splice: auto. Conversations that the packet engine refuses go to the sockmap engine while that pays, and
+come back; tunnels to where tunnels are short are not prepared for packets. What the host's CPUs are said to
+be busy with is this suite's to choose. Needs root with CAP_BPF."""
 
 import contextlib
 import subprocess
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab import Skip, Suite, Topology, check, equal, until
 from lab.net import PATIENCE
+from lab.busy import echo
 from lab.place import Place
 from lab.stream import Source
 
@@ -188,6 +189,66 @@ def a_quiet_pair_stays_copied_with_the_packet_engines_reason(lab):
         equal(flow["engine"], "copy", "engine")
         check("device" in flow["reason"], lambda: f"reason: {flow}")
         c.go_round(100)
+
+
+# --- where tunnels are short ---
+
+SHORT = 1000  # far more than an address has credit for
+EARLY = "auto: tunnels to there end early"
+
+
+@contextlib.contextmanager
+def tunnel(place, port):
+    """A tunnel that carried a byte there and back."""
+    with place.tunnel(port) as sock:
+        sock.sendall(b"x")
+        equal(sock.recv(1), b"x", "the echo")
+        yield sock
+
+
+def spend_all_credit(place, port):
+    spared = lambda: place.sluice.figures()["policy_spared_total"]
+    for n in range(SHORT):
+        if not n % 20 and spared():
+            return
+        with tunnel(place, port):
+            pass
+    raise AssertionError(f"{SHORT} short tunnels, and all were prepared")
+
+
+def told(place, **wanted):
+    """The flow, once it is as wanted."""
+    def seen():
+        return next((f for f in place.sluice.flows() if wanted.items() <= f.items()), None)
+    return until(seen, 10)
+
+
+def is_spliced(place, port):
+    """Whether another one is."""
+    with tunnel(place, port):
+        until(lambda: all(f["reason"] != "young" for f in place.sluice.flows()), 10)
+        return any(f["engine"] == "packet" for f in place.sluice.flows())
+
+
+@suite.test(timeout=120)
+def where_tunnels_are_short_they_are_copied_until_one_lives(_):
+    place = Place(Topology(), config={"workers": 1, "splice": {"engine": "auto"}})
+    try:
+        place.start()
+        origin = place.origin(echo)
+        with tunnel(place, origin.port):
+            told(place, engine="packet")
+        spend_all_credit(place, origin.port)
+        with tunnel(place, origin.port) as first:
+            told(place, engine="copy", reason=EARLY)
+            until(lambda: is_spliced(place, origin.port), 10)
+            first.sendall(b"y")
+            equal(first.recv(1), b"y", "the echo of the one that is copied")
+        origin.close()
+        place.gone()
+        place.sluice.stop()
+    finally:
+        place.discard()
 
 
 if __name__ == "__main__":

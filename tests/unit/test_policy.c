@@ -13,6 +13,7 @@ struct fixture {
 	struct sl_engines engines;
 	struct sl_policy policy;
 	struct sl_policy_state state;
+	struct sl_prospects prospects;
 	struct sl_pair pair;
 };
 
@@ -24,6 +25,15 @@ static void open_fixture(struct fixture *f, const char *wanted)
 	fake_engine_init(&f->sockmap, "sockmap");
 	f->engines = (struct sl_engines){
 		.engine = {&f->floor.base, &f->packet.base, &f->sockmap.base}, .n = 3};
+}
+
+/* The pair is a new one. */
+static void prepare(struct fixture *f, uint64_t now_ms)
+{
+	struct sl_connect_options o = {.addr.in = {.sin_family = AF_INET, .sin_port = 443}};
+
+	f->state = (struct sl_policy_state){0};
+	sl_policy_prepare(&f->engines, &f->policy, &f->pair, &f->state, now_ms, &o);
 }
 
 static void start(struct fixture *f)
@@ -148,22 +158,114 @@ static void a_configured_engine_is_the_only_one(void **state)
 
 static void the_engine_that_may_get_the_pair_prepares(void **state)
 {
-	struct sl_connect_options o = {0};
 	struct fixture f;
 
 	open_fixture(&f, "sockmap");
-	sl_policy_prepare(&f.engines, &f.policy, &f.pair, &o);
+	prepare(&f, 1000);
 	assert_int_equal(f.packet.prepared, 0);
 	assert_int_equal(f.sockmap.prepared, 1);
 
 	open_fixture(&f, NULL);
 	f.packet.prepare_answer = -EOPNOTSUPP;
-	sl_policy_prepare(&f.engines, &f.policy, &f.pair, &o);
+	prepare(&f, 1000);
 	assert_int_equal(f.packet.prepared, 1);
 	assert_int_equal(f.sockmap.prepared, 1);
 	sl_policy_forget(&f.engines, &f.pair);
 	assert_int_equal(f.packet.forgotten, 1);
 	assert_int_equal(f.sockmap.forgotten, 1);
+}
+
+/* An engine that must prepare, and tunnels that end before it has anything from that. */
+static void open_for_short_ones(struct fixture *f, const char *wanted)
+{
+	open_fixture(f, wanted);
+	f->policy.prospects = &f->prospects;
+	f->packet.ops.prepares = true;
+	for (int i = 0; i < 2 * SL_PROSPECTS_START; i++)
+		prepare(f, 1000);
+}
+
+static void what_was_in_vain_is_spared(void **state)
+{
+	struct fixture f;
+
+	open_for_short_ones(&f, NULL);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_START);
+	assert_int_equal(f.sockmap.prepared, SL_PROSPECTS_START);
+	start(&f);
+	assert_string_equal(f.state.reason, "auto: tunnels to there end early");
+	review_at(&f, 1049);
+	review_at(&f, 100000);
+	assert_int_equal(f.packet.joined, 0);
+
+	open_for_short_ones(&f, "packet");
+	assert_int_equal(f.packet.prepared, 2 * SL_PROSPECTS_START);
+}
+
+static void a_tunnel_that_lives_speaks_for_the_next_ones(void **state)
+{
+	struct fixture f;
+
+	open_for_short_ones(&f, NULL);
+	f.policy.after_ms = 10;
+	f.engines.engine[2] = NULL;
+	start(&f);
+	move_bytes(&f, 10);
+	review_at(&f, 1010); /* it talks */
+	prepare(&f, 1010);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_START);
+	f.pair.from[SL_CLIENT].bytes = 0;
+	start(&f);
+	review_at(&f, 1010); /* it rests, and is old enough */
+	assert_int_equal(f.packet.joined, 0);
+	for (int i = 0; i < 2 * SL_PROSPECTS_EARN; i++)
+		prepare(&f, 1010);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_START + SL_PROSPECTS_EARN);
+}
+
+static void a_pair_that_is_spliced_pays_for_others(void **state)
+{
+	struct fixture f;
+
+	open_for_short_ones(&f, NULL);
+	f.policy.after_ms = 10;
+	f.prospects = (struct sl_prospects){0};
+	for (int i = 0; i < SL_PROSPECTS_START; i++)
+		prepare(&f, 1000);
+	start(&f);
+	review_at(&f, 1010);
+	assert_int_equal(f.packet.joined, 1);
+	f.packet.prepared = 0;
+	for (int i = 0; i < 2 * SL_PROSPECTS_EARN; i++)
+		prepare(&f, 1010);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_EARN);
+}
+
+static void time_gives_another_chance(void **state)
+{
+	struct fixture f;
+
+	open_for_short_ones(&f, NULL);
+	prepare(&f, 1000 + 1000 / SL_PROSPECTS_PER_S);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_START + 1);
+	prepare(&f, 1000 + 1000 / SL_PROSPECTS_PER_S);
+	assert_int_equal(f.packet.prepared, SL_PROSPECTS_START + 1);
+	for (int i = 0; i < 1000; i++)
+		prepare(&f, 1000000);
+	assert_int_equal(f.packet.prepared, 2 * SL_PROSPECTS_START + 1);
+}
+
+/* Another address was tried, and that one was prepared. */
+static void whoever_was_prepared_in_the_end_is_offered(void **state)
+{
+	struct fixture f;
+
+	open_for_short_ones(&f, NULL);
+	f.pair.prepared = &f;
+	start(&f);
+	assert_string_equal(f.state.reason, "young");
+	review_at(&f, 1050);
+	assert_int_equal(f.packet.joined, 1);
 }
 
 /* The floor refuses to have it back: the caller must know. */
@@ -444,7 +546,7 @@ static void what_auto_does_is_counted_by_reason(void **state)
 	sl_policy_figures(see_figure, &after);
 	assert_int_equal(after.promotions, before.promotions + 1);
 	assert_int_equal(after.bulk, before.bulk + 1);
-	assert_int_equal(after.n, SL_TALK_VERDICTS);
+	assert_int_equal(after.n, SL_TALK_VERDICTS + 1);
 }
 
 int main(void)
@@ -457,6 +559,11 @@ int main(void)
 		cmocka_unit_test(bytes_in_flight_are_no_reason_to_give_up),
 		cmocka_unit_test(a_configured_engine_is_the_only_one),
 		cmocka_unit_test(the_engine_that_may_get_the_pair_prepares),
+		cmocka_unit_test(what_was_in_vain_is_spared),
+		cmocka_unit_test(a_tunnel_that_lives_speaks_for_the_next_ones),
+		cmocka_unit_test(a_pair_that_is_spliced_pays_for_others),
+		cmocka_unit_test(time_gives_another_chance),
+		cmocka_unit_test(whoever_was_prepared_in_the_end_is_offered),
 		cmocka_unit_test(a_pair_that_nobody_takes_is_told),
 		cmocka_unit_test(a_conversation_that_packet_refuses_goes_to_the_engine_for_it),
 		cmocka_unit_test(what_is_no_conversation_stays_in_the_floor),

@@ -115,6 +115,7 @@ static struct sl_policy policy_of(const struct sl_conn *c)
 		.after_ms = splice->after_ms,
 		.host = c->worker->pressure.host,
 		.worker = c->worker->pressure.worker,
+		.prospects = &c->worker->prospects,
 	};
 }
 
@@ -123,7 +124,8 @@ void sl_tunnel_prepare(struct sl_conn *c, struct sl_connect_options *o)
 	const struct sl_policy policy = policy_of(c);
 
 	c->x->pair.stream[SL_CLIENT] = c->client;
-	sl_policy_prepare(&c->worker->engines, &policy, &c->x->pair, o);
+	sl_policy_prepare(&c->worker->engines, &policy, &c->x->pair, &c->x->policy,
+			  sl_loop_now_ms(c->worker->loop), o);
 }
 
 /* The timer serves the policy's next look, too. */

@@ -78,6 +78,7 @@ struct sl_worker {
 	struct sl_engines engines;
 	uint8_t told_broken; /* bit i: it is known that engine i has failed */
 	struct sl_pressure pressure;
+	struct sl_prospects prospects;
 	struct sl_pool pool;			 /* of forward listeners */
 	struct sl_pool server_pool;		 /* of upstreams */
 	struct sl_access_log *access_log;	 /* NULL: none */

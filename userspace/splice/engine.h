@@ -122,6 +122,9 @@ struct sl_engine_ops {
 	/* For conversations: "auto" gives it a pair only while that pays (policy.c), and it can
 	 * always part, sooner or later. */
 	bool for_talk;
+	/* prepare() has a price, and join() refuses who wasn't prepared. "auto" avoids it where it was in
+	 * vain before. */
+	bool prepares;
 
 	/* Tries out, by doing, whether the engine works on this host. Leaves nothing
 	 * behind but what create() would. */

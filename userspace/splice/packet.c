@@ -421,6 +421,7 @@ static void packet_totals(const struct sl_engine *e, struct sl_engine_totals *re
 
 const struct sl_engine_ops sl_packet_engine = {
 	.name = "packet",
+	.prepares = true,
 	.probe = packet_probe,
 	.create = packet_create,
 	.destroy = packet_destroy,

@@ -24,6 +24,7 @@
 static struct {
 	uint64_t promotions;
 	uint64_t demotions[SL_TALK_VERDICTS];
+	uint64_t spared;
 } counts; /* by all workers: rare, so shared */
 
 static bool is_candidate(const struct sl_engines *engines, const struct sl_policy *policy, size_t i)
@@ -50,13 +51,36 @@ static size_t find_candidate(const struct sl_engines *engines, const struct sl_p
 	return 0;
 }
 
-void sl_policy_prepare(const struct sl_engines *engines, const struct sl_policy *policy,
-		       struct sl_pair *p, struct sl_connect_options *o)
+/* --- before there is a pair --- */
+
+/* The prospects that the engine's preparing depends on, or NULL. */
+static struct sl_prospects *prospects_of(const struct sl_policy *policy, const struct sl_engine *e)
 {
-	for (size_t i = 1; i < engines->n; i++)
-		if (is_candidate(engines, policy, i) &&
-		    !engines->engine[i]->ops->prepare(engines->engine[i], p, o))
-			return;
+	return !policy->wanted && e->ops->prepares ? policy->prospects : NULL;
+}
+
+void sl_policy_prepare(const struct sl_engines *engines, const struct sl_policy *policy,
+		       struct sl_pair *p, struct sl_policy_state *s, uint64_t now_ms,
+		       struct sl_connect_options *o)
+{
+	s->target = sl_prospects_address(&o->addr);
+	for (size_t i = 1; i < engines->n; i++) {
+		struct sl_engine *e = engines->engine[i];
+		struct sl_prospects *prospects;
+
+		if (!is_candidate(engines, policy, i))
+			continue;
+		prospects = prospects_of(policy, e);
+		if (prospects && !sl_prospects_good(prospects, s->target, now_ms)) {
+			s->spared |= (uint8_t)(1u << i);
+			continue;
+		}
+		if (e->ops->prepare(e, p, o))
+			continue;
+		if (prospects)
+			sl_prospects_spend(prospects, s->target, now_ms);
+		return;
+	}
 }
 
 void sl_policy_forget(const struct sl_engines *engines, struct sl_pair *p)
@@ -70,6 +94,8 @@ void sl_policy_forget(const struct sl_engines *engines, struct sl_pair *p)
 static const char *floor_reason(const struct sl_engines *engines, const struct sl_policy *policy,
 				const struct sl_policy_state *s)
 {
+	if (s->spared)
+		return "auto: tunnels to there end early";
 	if (find_candidate(engines, policy, s))
 		return "young";
 	if (!policy->wanted)
@@ -84,12 +110,19 @@ int sl_policy_start(const struct sl_engines *engines, const struct sl_policy *po
 {
 	struct sl_engine *floor = engines->engine[0];
 
+	if (p->prepared) /* on another try */
+		s->spared = 0;
+	s->refused |= s->spared;
+	s->surprising = s->spared;
 	s->reason = floor_reason(engines, policy, s);
 	s->start_ms = now_ms;
 	s->backoff_ms = sl_max(policy->after_ms, 1u);
 	s->pause_ms = LOOK_MS;
 	s->look.at_ms = now_ms;
-	s->next_ms = find_candidate(engines, policy, s) ? now_ms + policy->after_ms : UINT64_MAX;
+	s->next_ms = s->spared || find_candidate(engines, policy, s) ? now_ms + policy->after_ms
+								     : UINT64_MAX;
+	if (s->spared)
+		__atomic_add_fetch(&counts.spared, 1, __ATOMIC_RELAXED);
 	return floor->ops->join(floor, p, &s->reason);
 }
 
@@ -102,6 +135,14 @@ static bool is_ripe(const struct sl_policy *policy, const struct sl_pair *p,
 
 	s->seen_bytes = bytes;
 	return quiet || bytes >= policy->after_bytes;
+}
+
+/* A tunnel that lived: the next ones to there are prepared. */
+static void note_worth(const struct sl_policy *policy, const struct sl_policy_state *s,
+		       uint64_t now_ms)
+{
+	if (policy->prospects && s->target)
+		sl_prospects_earn(policy->prospects, s->target, now_ms);
 }
 
 static void ask_later(struct sl_policy_state *s, uint64_t now_ms)
@@ -182,6 +223,8 @@ static void note_joined(const struct sl_policy *policy, const struct sl_engine *
 {
 	s->reason = "ripe";
 	s->next_ms = UINT64_MAX;
+	if (e->ops->prepares)
+		note_worth(policy, s, now_ms);
 	if (!is_for_talk(policy, e))
 		return;
 	s->reason = sl_talk_text(SL_TALK_PAYS);
@@ -280,6 +323,13 @@ static int review_floor(const struct sl_engines *engines, const struct sl_policy
 	size_t candidate = find_candidate(engines, policy, s);
 	const struct sl_engine *e = engines->engine[candidate];
 
+	if (s->surprising) {
+		s->next_ms = now_ms + sl_max(policy->after_ms, 1u);
+		if (!is_ripe(policy, p, s))
+			return 0;
+		s->surprising = false;
+		note_worth(policy, s, now_ms);
+	}
 	if (!candidate) {
 		s->next_ms = UINT64_MAX;
 		return 0;
@@ -315,6 +365,10 @@ void sl_policy_figures(void (*each)(void *arg, const struct sl_figure *f), void 
 			      NULL,
 			      __atomic_load_n(&counts.promotions, __ATOMIC_RELAXED)};
 
+	each(arg, &f);
+	f.name = "policy_spared_total";
+	f.help = "Pairs that \"auto\" did not prepare for packets: tunnels to there end early";
+	f.n = __atomic_load_n(&counts.spared, __ATOMIC_RELAXED);
 	each(arg, &f);
 	f = (struct sl_figure){"policy_demotions_total", "counter",
 			       "Pairs that \"auto\" gave back to the copy engine", "reason"};

@@ -9,7 +9,8 @@
  *
  * With "auto", an engine for conversations (sockmap) gets what the others refuse for good, while it pays
  * (talk.h), and the floor gets it back when it doesn't any more. Each time that happens the pair has to
- * wait for twice as long until it is offered again. */
+ * wait for twice as long until it is offered again. And an engine that must prepare a pair before it
+ * connects (packet) is not asked to where tunnels end before it could have them (prospects.h). */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 
 #include "splice/engine.h"
 #include "splice/pressure.h"
+#include "splice/prospects.h"
 #include "splice/talk.h"
 
 #define SL_ENGINES_MAX	  4
@@ -34,7 +36,8 @@ struct sl_policy {
 	const char *wanted; /* an engine's name; NULL: auto */
 	uint64_t after_bytes;
 	uint32_t after_ms;
-	uint32_t host, worker; /* as in struct sl_pressure; for "auto" only */
+	uint32_t host, worker;		/* as in struct sl_pressure; for "auto" only, as is */
+	struct sl_prospects *prospects; /* NULL: every pair is prepared */
 };
 
 /* What a pair had done when it was looked at. */
@@ -42,14 +45,17 @@ struct sl_policy_look {
 	uint64_t at_ms, bytes, messages[2], by_hand;
 };
 
-/* What the policy remembers of a pair. Zeroed before sl_policy_start(). */
+/* What the policy remembers of a pair. Zeroed at first. */
 struct sl_policy_state {
 	const char *reason; /* static: why the pair is where it is */
 	uint64_t start_ms;
 	uint64_t next_ms;    /* not before: the next offer; UINT64_MAX: never again */
 	uint64_t seen_bytes; /* at the last look */
 	uint32_t backoff_ms;
+	uint64_t target; /* as prospects know it; 0: they weren't asked */
 	uint8_t refused; /* bit i: engine i will never take the pair */
+	uint8_t spared; /* bit i: engine i was not asked to prepare: it would not have been worth it */
+	bool surprising; /* spared, and not yet seen to live long enough */
 	bool leaving;	 /* it is to go back to the floor */
 	struct sl_policy_look look;
 	uint32_t pause_ms;   /* until the next look */
@@ -59,7 +65,8 @@ struct sl_policy_state {
 
 /* Before the upstream connects: lets the engines that may get the pair prepare. */
 void sl_policy_prepare(const struct sl_engines *engines, const struct sl_policy *policy,
-		       struct sl_pair *p, struct sl_connect_options *o);
+		       struct sl_pair *p, struct sl_policy_state *s, uint64_t now_ms,
+		       struct sl_connect_options *o);
 /* The pair won't be, or is no more. Idempotent. */
 void sl_policy_forget(const struct sl_engines *engines, struct sl_pair *p);
 
