@@ -13,7 +13,7 @@ COUNTED = ("accept4", "recvfrom", "sendto", "sendmsg", "writev", "epoll_wait", "
 
 
 class SluiceServes(SluiceRuns):
-    """As a reverse proxy, with pooled upstream connections."""
+    """As a reverse proxy, with pooled upstream connections: as many as it wants, as its peers have."""
 
     forwards = False
     more = {}  # of its configuration
@@ -23,7 +23,7 @@ class SluiceServes(SluiceRuns):
             **self.more,
             "listeners": [{"name": "web", "listen": HERE, "mode": "http",
                            "routes": [{"upstream": "app"}]}],
-            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 1024}}]}
+            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 1024, "max": 16384}}]}
         super().start()
 
 

@@ -77,6 +77,23 @@ def connections_over_the_limit_get_503(lab):
 
 
 @suite.test(timeout=30)
+def a_refusal_is_not_destroyed_by_what_the_client_sends(lab):
+    """Closing a socket with unread bytes sends a reset, and so do bytes that come after that."""
+    body = b"POST http://10.2.0.2/ HTTP/1.1\r\nHost: 10.2.0.2\r\nContent-Length: 20000\r\n\r\n" + 20000 * b"x"
+    with lab.run({"limits": {"connections": 1}}) as s:
+        until(lambda: s.stats()["connections_active"] == 0, what="nobody is connected")
+        held = ok(s.connect())
+        for _ in range(20):
+            with s.connect() as wire:
+                wire.send(body)
+                refused(wire, s)
+                equal(wire.ended, "fin", "how it ends")
+        stats = s.stats()
+        equal((stats["connections_active"], stats["refused_limit_total"]), (1, 20), "active, refused")
+        held.close()
+
+
+@suite.test(timeout=30)
 def the_source_limit_counts_down_whatever_way_a_connection_ends(lab):
     with lab.run({"limits": {"connections_per_source": 3}}) as s:
         until(lambda: s.stats()["connections_active"] == 0, what="nobody is connected")

@@ -296,6 +296,7 @@ static void without_exchanges_requests_are_refused(void **state)
 	fixture_close(f);
 }
 
+/* No connection object, no place in the limits, and the stream goes when its time is over. */
 static void a_connection_over_the_limit_is_told_so(void **state)
 {
 	const struct setup setup = {.limits = "connections_per_source: 1"};
@@ -303,12 +304,35 @@ static void a_connection_over_the_limit_is_told_so(void **state)
 
 	client_open(f, &f->client);
 	client_open(f, &f->other_client);
+	assert_int_equal(f->w->conns.used, 1);
+	assert_int_equal(f->w->farewells.n, 1);
+	far_send(&f->other_client, GET);
 	expect_status(&f->other_client, 503);
 	UNTIL(f, f->other_client.eof);
 	assert_int_equal(f->w->stats.refused_source_total, 1);
-	far_close(&f->other_client, SL_CLOSE_GRACEFUL);
-	UNTIL(f, f->w->conns.used == 1);
 	assert_int_equal(f->w->stats.connections_active, 1);
+	assert_int_equal(f->w->stats.connections_done_total, 1);
+	UNTIL(f, !f->w->farewells.n);
+	assert_false(f->other_client.broken);
+	fixture_close(f);
+}
+
+/* As many as there may be; the first ones have gone early. */
+static void refusals_are_bounded(void **state)
+{
+	const struct setup setup = {.limits = "connections_per_source: 1"};
+	struct fixture *f = fixture_open(&setup);
+
+	f->w->farewells.stay_ms = 600000;
+	client_open(f, &f->client);
+	for (unsigned i = 0; i < SL_FAREWELLS_MAX + 2; i++) {
+		client_open(f, &f->other_client);
+		expect_status(&f->other_client, 503);
+		far_close(&f->other_client, SL_CLOSE_GRACEFUL);
+		assert_int_equal(f->w->farewells.n, sl_min(i + 1, (unsigned)SL_FAREWELLS_MAX));
+	}
+	assert_int_equal(f->w->stats.refused_source_total, SL_FAREWELLS_MAX + 2);
+	assert_int_equal(f->w->conns.used, 1);
 	fixture_close(f);
 }
 
@@ -411,6 +435,7 @@ int main(void)
 		cmocka_unit_test(every_lack_of_a_buffer_ends_cleanly),
 		cmocka_unit_test(without_exchanges_requests_are_refused),
 		cmocka_unit_test(a_connection_over_the_limit_is_told_so),
+		cmocka_unit_test(refusals_are_bounded),
 		cmocka_unit_test(a_tunnel_passes_fin_each_way),
 		cmocka_unit_test(a_tunnel_passes_rst_each_way),
 		cmocka_unit_test(a_tunnel_passes_rst_behind_fin),

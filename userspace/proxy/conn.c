@@ -293,14 +293,17 @@ void sl_conn_dismiss(struct sl_conn *c, struct sl_slice text)
 	linger(c, REFUSE_MS);
 }
 
+static bool is_http(const struct sl_listener *l)
+{
+	return l->config->mode != SL_MODE_TCP && l->config->mode != SL_MODE_SNI;
+}
+
 static void refuse(struct sl_conn *c)
 {
-	enum sl_listener_mode mode = c->listener->config->mode;
-
-	if (mode == SL_MODE_TCP || mode == SL_MODE_SNI)
-		sl_conn_close(c, SL_CLOSE_RESET);
-	else
+	if (is_http(c->listener))
 		sl_conn_dismiss(c, sl_reply_refusal());
+	else
+		sl_conn_close(c, SL_CLOSE_RESET);
 }
 
 static void refuse_for_memory(struct sl_conn *c)
@@ -489,6 +492,7 @@ static struct sl_conn *new_conn(struct sl_listener *l, struct sl_stream *s)
 	return c;
 }
 
+/* Of a connection that is in already: who it is was told by a PROXY header. */
 static bool admit(struct sl_conn *c)
 {
 	struct sl_worker *w = c->worker;
@@ -513,23 +517,56 @@ bool sl_conn_set_source(struct sl_conn *c, const struct sl_addr *source)
 	return admit(c);
 }
 
+/* Without an object for the connection, which is over as soon as it began. */
+static void turn_away(struct sl_acceptor *a, struct sl_stream *s, enum sl_limit_verdict v)
+{
+	struct sl_listener *l = a->owner;
+	struct sl_worker *w = l->worker;
+
+	a->full = v != SL_LIMIT_SOURCE;
+	count_refusal(w, v);
+	sl_count(w->stats.connections_done_total, 1);
+	if (is_http(l))
+		sl_farewell(&w->farewells, s, sl_reply_refusal());
+	else
+		s->ops->close(s, SL_CLOSE_RESET);
+}
+
+/* NULL: it was refused. */
+static struct sl_conn *let_in(struct sl_acceptor *a, struct sl_stream *s)
+{
+	struct sl_listener *l = a->owner;
+	struct sl_limits *limits = l->worker->shared->limits;
+	bool by_source = false;
+	enum sl_limit_verdict v =
+		sl_limits_admit(limits, l->place, l->config->connections, &s->peer, &by_source);
+	struct sl_conn *c = v ? NULL : new_conn(l, s);
+
+	if (!v && !c) {
+		sl_limits_release(limits, l->place, by_source ? &s->peer : NULL);
+		v = SL_LIMIT_TOTAL;
+	}
+	if (!c) {
+		turn_away(a, s, v);
+		return NULL;
+	}
+	c->admitted = true;
+	c->by_source = by_source;
+	return c;
+}
+
 void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 {
 	struct sl_listener *l = a->owner;
 	struct sl_worker *w = l->worker;
-	struct sl_conn *c = new_conn(l, s);
+	struct sl_conn *c;
 
 	sl_count(w->stats.connections_accepted_total, 1);
-	if (!c) { /* even the room for refusals is taken */
-		sl_count(w->stats.refused_limit_total, 1);
-		sl_count(w->stats.connections_done_total, 1);
-		s->ops->close(s, SL_CLOSE_RESET);
+	c = let_in(a, s);
+	if (!c)
 		return;
-	}
 	sl_count(w->stats.connections_active, 1);
 	SL_PROBE4(accept, c->id, w->index, l->config->name, &c->source);
-	if (!admit(c))
-		return;
 	sl_conn_set_state(c, sl_preface_begin(c) ? SL_CONN_PREFACE : SL_CONN_IDLE);
 	sl_conn_arm(c, sl_conn_config(c)->timeouts.header);
 	c->writable = true;

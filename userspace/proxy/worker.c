@@ -186,6 +186,8 @@ static int set_up(struct sl_worker *w)
 	streams = most_conns(w->shared) * 2 + c->pool.idle + w->pooled_most;
 	r = sl_loop_new(&w->loop);
 	if (!r)
+		sl_farewells_init(&w->farewells, w->loop);
+	if (!r)
 		r = w->shared->transport_new(w->loop, streams, &w->transport);
 	if (!r)
 		r = sl_resolver_new(w->loop, &c->resolver, &w->resolver);
@@ -296,6 +298,7 @@ void sl_worker_abort(struct sl_worker *w)
 	w->stopping = true;
 	while (!sl_list_empty(&w->all_conns))
 		sl_conn_abort(sl_list_entry(w->all_conns.next, struct sl_conn, node), "stopped");
+	sl_farewells_end(&w->farewells);
 	sl_adopted_end_all(w);
 }
 

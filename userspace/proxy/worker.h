@@ -16,6 +16,7 @@
 #include "proxy/access/auth.h"
 #include "proxy/upstream/balance.h"
 #include "proxy/config/config.h"
+#include "proxy/farewell.h"
 #include "proxy/flows.h"
 #include "proxy/generation.h"
 #include "proxy/access/limits.h"
@@ -85,6 +86,7 @@ struct sl_worker {
 	struct sl_era *era;			 /* the newest */
 	uint64_t accept_failures, accept_pauses; /* of acceptors that ended */
 	struct sl_list all_conns;
+	struct sl_farewells farewells;
 	struct sl_list tunnels; /* pairs, for `sluice flows`: oldest first */
 	struct sl_list adopted; /* adopted.c */
 	struct sl_slab adopted_slab;

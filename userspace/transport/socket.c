@@ -3,7 +3,8 @@
  * life costs one epoll_ctl(2) call. Accepting is level-triggered and budgeted: a flood of new
  * connections can't keep established ones waiting, and what the budget leaves is there at the next
  * turn. When a resource is missing (EMFILE, ENFILE, ENOBUFS, ENOMEM, or the stream limit), accepting
- * pauses for a moment: connections wait in the backlog instead of waking us in vain.
+ * pauses for a moment: connections wait in the backlog instead of waking us in vain. Who is accepted only
+ * to be refused is not registered.
  *
  * It does not retry, time out or buffer: that is its user's. */
 
@@ -22,6 +23,7 @@
 #include "base/util.h"
 
 #define ACCEPT_BUDGET	64
+#define REFUSAL_BUDGET	8 /* of them */
 #define STATE_SYN_SENT	2 /* of a connection; <linux/tcp.h> has no names for them */
 #define STATE_CLOSE	7
 #define ACCEPT_PAUSE_MS 50
@@ -143,11 +145,10 @@ static void ignore_event(struct sl_stream *s, unsigned events)
 {
 }
 
-/* Wraps fd, which it owns from now on, even on failure. */
-static int new_stream(struct socket_transport *t, int fd, struct socket_stream **ret)
+/* Wraps fd, which it owns from now on, even on failure. It has no events yet. */
+static int wrap(struct socket_transport *t, int fd, struct socket_stream **ret)
 {
 	struct socket_stream *s = sl_slab_get(&t->streams);
-	int r;
 
 	if (!s) {
 		sl_close(fd);
@@ -158,7 +159,25 @@ static int new_stream(struct socket_transport *t, int fd, struct socket_stream *
 	s->base.on_event = ignore_event;
 	s->io = (struct sl_io){.fd = fd, .on_event = stream_event};
 	sl_task_init(&s->release, release_stream);
-	r = sl_loop_add(t->base.loop, &s->io, WATCH_ALWAYS | WATCH_READABLE | EPOLLOUT);
+	*ret = s;
+	return 0;
+}
+
+static int register_stream(struct socket_stream *s)
+{
+	return sl_loop_add(s->base.transport->loop, &s->io,
+			   WATCH_ALWAYS | WATCH_READABLE | EPOLLOUT);
+}
+
+/* Wraps fd as above, with events. */
+static int new_stream(struct socket_transport *t, int fd, struct socket_stream **ret)
+{
+	struct socket_stream *s;
+	int r = wrap(t, fd, &s);
+
+	if (r < 0)
+		return r;
+	r = register_stream(s);
 	if (r < 0) {
 		sl_close(fd);
 		sl_slab_put(&t->streams, s);
@@ -266,9 +285,9 @@ static ssize_t socket_read(struct sl_stream *s, void *buf, size_t len)
 static ssize_t socket_write(struct sl_stream *s, const struct iovec *iov, int n_iov)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n_iov};
-	int fd = to_stream(s)->io.fd;
-	ssize_t n = n_iov == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-			       : sendmsg(fd, &msg, MSG_NOSIGNAL);
+	int fd = to_stream(s)->io.fd, flags = MSG_NOSIGNAL | (s->more ? MSG_MORE : 0);
+	ssize_t n = n_iov == 1 ? send(fd, iov->iov_base, iov->iov_len, flags)
+			       : sendmsg(fd, &msg, flags);
 
 	if (n < 0) /* in progress: the SYN took nothing, the handshake comes first */
 		return errno == EINPROGRESS ? -EAGAIN : -errno;
@@ -391,6 +410,17 @@ static void resume_accepting(struct sl_timer *t)
 	sl_loop_mod(a->transport->base.loop, &a->io, EPOLLIN);
 }
 
+/* To its owner. -ENOBUFS: there was no room for its events, which the owner was told as an error. */
+static int hand_over(struct socket_acceptor *a, struct socket_stream *s)
+{
+	a->base.stats.accepted++;
+	a->base.on_accept(&a->base, &s->base);
+	if (s->base.deaf || s->io.fd < 0 || !register_stream(s))
+		return 0;
+	s->base.on_event(&s->base, SL_READABLE | SL_WRITABLE | SL_HANGUP | SL_ERROR);
+	return -ENOBUFS;
+}
+
 /* One connection. 0, -EAGAIN when none waits, -ENOBUFS when accepting must pause; errors of the
  * connection itself (it was reset in the queue) are 0: the next one may be fine. */
 static int accept_one(struct socket_acceptor *a)
@@ -408,22 +438,23 @@ static int accept_one(struct socket_acceptor *a)
 			return -EAGAIN;
 		return lacks_resource(errno) ? -ENOBUFS : 0;
 	}
-	if (new_stream(a->transport, fd, &s) < 0)
+	if (wrap(a->transport, fd, &s) < 0)
 		return -ENOBUFS;
 	s->base.peer = peer;
 	s->base.local = a->base.local;
-	a->base.stats.accepted++;
-	a->base.on_accept(&a->base, &s->base);
-	return 0;
+	return hand_over(a, s);
 }
 
 static void accept_event(struct sl_io *io, uint32_t events)
 {
 	struct socket_acceptor *a = sl_container_of(io, struct socket_acceptor, io);
-	int r = 0;
+	int r = 0, refused = 0;
 
-	for (int i = 0; i < ACCEPT_BUDGET && !r; i++)
+	for (int i = 0; i < ACCEPT_BUDGET && refused < REFUSAL_BUDGET && !r; i++) {
+		a->base.full = false;
 		r = accept_one(a);
+		refused += a->base.full;
+	}
 	if (r == -ENOBUFS)
 		pause_accepting(a);
 }

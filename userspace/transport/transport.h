@@ -44,6 +44,10 @@ struct sl_stream {
 	/* A hint, set by read(): it gave all there was, another read would give -EAGAIN, and
 	 * SL_READABLE comes with more. False is always right. */
 	bool drained;
+	/* A hint, set by the owner: what is written may wait for what follows at once, such as FIN. */
+	bool more;
+	/* Set by the owner of an accepted stream before on_accept() returns: it wants no events. */
+	bool deaf;
 };
 
 /* A listening point. Owned by the transport; ended by unlisten(). */
@@ -55,6 +59,9 @@ struct sl_acceptor {
 	/* unlisten() leaves connections that wait to whoever else has the descriptor; else it accepts
 	 * them first. Set by the user before unlisten(). */
 	bool leave_queue;
+	/* Set by on_accept(): it had no room, and whoever waits now would hear the same. Then few are
+	 * accepted a turn, as those who are in come first. */
+	bool full;
 	struct sl_acceptor_stats {
 		uint64_t accepted; /* streams handed to on_accept */
 		uint64_t failed;   /* accept attempts that failed for lack of a resource */
