@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dpdk/stack_options.h"
 #include "dpdk/stack_private.h"
 
 #define COPY_BELOW 4 /* frames are copied when less than a fourth of the pool is free */
@@ -103,6 +104,26 @@ static err_t send_frame(struct netif *n, struct pbuf *p)
 	pbuf_copy_partial(p, data, p->tot_len, 0);
 	sl_port_send(n->state, &frame, 1);
 	return ERR_OK;
+}
+
+static err_t output4(struct netif *n, struct pbuf *p, const ip4_addr_t *to)
+{
+	struct pbuf *packet = sl_options_amend(p);
+	err_t e = packet ? etharp_output(n, packet, to) : ERR_MEM;
+
+	if (packet && packet != p)
+		pbuf_free(packet);
+	return e;
+}
+
+static err_t output6(struct netif *n, struct pbuf *p, const ip6_addr_t *to)
+{
+	struct pbuf *packet = sl_options_amend(p);
+	err_t e = packet ? ethip6_output(n, packet, to) : ERR_MEM;
+
+	if (packet && packet != p)
+		pbuf_free(packet);
+	return e;
 }
 
 /* --- in --- */
@@ -271,8 +292,8 @@ static err_t init_interface(struct netif *n)
 
 	n->name[0] = 'd';
 	n->name[1] = 'p';
-	n->output = etharp_output;
-	n->output_ip6 = ethip6_output;
+	n->output = output4;
+	n->output_ip6 = output6;
 	n->linkoutput = send_frame;
 	n->mtu = sl_port_mtu(p);
 	n->hwaddr_len = ETH_ALEN;

@@ -27,6 +27,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "dpdk/stack_options.h"
 #include "dpdk/stack_private.h"
 
 #define BUCKETS	      65536
@@ -131,13 +132,21 @@ static bool is_like(const struct tcp_pcb *pcb, const ip_addr_t *local, uint16_t 
 	       ip_addr_cmp_zoneless(&pcb->local_ip, local);
 }
 
+struct tcp_pcb *sl_pcbs_current(const ip_addr_t *local, uint16_t local_port,
+				const ip_addr_t *remote, uint16_t remote_port)
+{
+	for (struct tcp_pcb *p = tcp_active_pcbs; p; p = p->next)
+		if (is_like(p, local, local_port, remote, remote_port))
+			return p;
+	return NULL;
+}
+
 bool sl_pcbs_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
 		  uint16_t remote_port)
 {
 	select_by(local, local_port, remote, remote_port);
-	for (const struct tcp_pcb *p = tcp_active_pcbs; p; p = p->next)
-		if (is_like(p, local, local_port, remote, remote_port))
-			return true;
+	if (sl_pcbs_current(local, local_port, remote, remote_port))
+		return true;
 	for (const struct tcp_pcb *p = tcp_tw_pcbs; p; p = p->next)
 		if (is_like(p, local, local_port, remote, remote_port))
 			return true;
@@ -345,16 +354,23 @@ static void recycle(const struct tcp_hdr *t)
 void tcp_input(struct pbuf *p, struct netif *n)
 {
 	const struct tcp_hdr *t = p->payload;
+	const ip_addr_t local = *ip_current_dest_addr(), remote = *ip_current_src_addr();
+	uint16_t local_port, remote_port;
 
-	if (p->len >= TCP_HLEN) {
-		select_by(ip_current_dest_addr(), lwip_ntohs(t->dest), ip_current_src_addr(),
-			  lwip_ntohs(t->src));
-		if ((TCPH_FLAGS(t) & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
-			recycle(t);
-			make_room();
-		}
+	if (p->len < TCP_HLEN) {
+		all.real_input(p, n);
+		return;
 	}
+	local_port = lwip_ntohs(t->dest);
+	remote_port = lwip_ntohs(t->src);
+	select_by(&local, local_port, &remote, remote_port);
+	if ((TCPH_FLAGS(t) & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+		recycle(t);
+		make_room();
+	}
+	sl_options_note(p, &local, &remote);
 	all.real_input(p, n);
+	sl_options_credit(&local, local_port, &remote, remote_port);
 }
 
 /* F(endpoints, secret) + M, where M counts 4 us. */
@@ -368,8 +384,10 @@ u32_t tcp_next_iss(struct tcp_pcb *pcb)
 			     pcb->remote_port) +
 	      (uint32_t)((uint64_t)now.tv_sec * 250000 + (uint64_t)now.tv_nsec / 4000);
 	all.n_pcbs++;
-	if (pcb->state == SYN_RCVD)
+	if (pcb->state == SYN_RCVD) {
 		remember_half_open(pcb, iss);
+		sl_options_begun(pcb);
+	}
 	return iss;
 }
 

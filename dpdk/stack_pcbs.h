@@ -23,6 +23,9 @@ void sl_pcbs_select(const struct tcp_pcb *pcb);
 /* The same by addresses. True if there is a connection like that. */
 bool sl_pcbs_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
 		  uint16_t remote_port);
+/* The connection, which is not in TIME_WAIT, if it is on the current lists; NULL: it is not. */
+struct tcp_pcb *sl_pcbs_current(const ip_addr_t *local, uint16_t local_port,
+				const ip_addr_t *remote, uint16_t remote_port);
 /* A listening pcb that is about to be closed: handshakes under way are given up. */
 void sl_pcbs_forget_listener(const struct tcp_pcb_listen *l);
 /* Takes an established pcb off without a packet and frees it. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dpdk/stack_options.h"
 #include "dpdk/stack_pcbs.h"
 
 #define QUEUE_MAX   64 /* buffers; a window is 45 full segments */
@@ -168,6 +169,7 @@ err_t sl_dpdk_stream_connected(void *arg, struct tcp_pcb *pcb, err_t error)
 	struct sl_dpdk_stream *s = arg;
 
 	s->connecting = false;
+	sl_options_established(pcb);
 	sl_dpdk_stream_notify(s, SL_CONNECTED | SL_WRITABLE);
 	return ERR_OK;
 }

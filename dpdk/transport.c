@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "dpdk/lcore.h"
+#include "dpdk/stack_options.h"
 #include "dpdk/stack_pcbs.h"
 #include "dpdk/stack_private.h"
 #include "dpdk/stream.h"
@@ -330,6 +331,7 @@ static int dpdk_endpoint(struct sl_stream *stream, struct sl_endpoint *ret)
 		.local = stream->local,
 		.peer = stream->peer,
 		.tcp_known = true,
+		.sack = p->flags & SL_PCB_SACK,
 		.snd_wscale = p->snd_scale,
 		.rcv_wscale = p->rcv_scale,
 		.mss = p->mss,

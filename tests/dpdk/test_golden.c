@@ -125,6 +125,20 @@ static struct row *add_syn(const char *what, const char *out, uint16_t sport, ui
 	return add_tcp(what, out, &f);
 }
 
+/* Options of a SYN: 3 a window scale, 4 selective acknowledgements, 7 both and a timestamp. */
+static void add_offer(const char *what, const char *out, uint16_t sport, int which)
+{
+	struct frame f = tcp(4, sport, LISTENS, FRAME_SYN);
+
+	if (which != 4)
+		f.option[f.options++] = (struct frame_option){.kind = 3, .len = 3, .data = {10}};
+	if (which != 3)
+		f.option[f.options++] = (struct frame_option){.kind = 4, .len = 2};
+	if (which == 7)
+		f.option[f.options++] = frame_timestamps(1, 0);
+	add_tcp(what, out, &f);
+}
+
 /* The SYN at the row becomes two fragments: its header with an option, and 16 bytes. */
 static void add_fragments(const char *out, uint16_t sport)
 {
@@ -196,6 +210,9 @@ static void add_segments(void)
 
 	add_syn("a SYN", "SYN ACK 3128>1001 acks 1001", 1001, LISTENS);
 	add_syn("another SYN", "SYN ACK 3128>1002 acks 1001", 1002, LISTENS);
+	add_offer("a SYN that offers all", "SYN ACK 3128>1301 acks 1001 scale 7 sack", 1301, 7);
+	add_offer("a SYN that scales", "SYN ACK 3128>1302 acks 1001 scale 7", 1302, 3);
+	add_offer("a SYN that permits", "SYN ACK 3128>1303 acks 1001 sack", 1303, 4);
 	add_syn("a third SYN", "SYN ACK 3128>1003 acks 1001", 1003, LISTENS);
 	add_syn("a SYN to a closed port", "RST ACK 7>1004 acks 1001", 1004, 7);
 	add_syn("a SYN with a bad checksum", NULL, 1005, LISTENS)->frame[50] ^= 1;
@@ -239,6 +256,20 @@ static uint32_t get32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+static void describe_options(const uint8_t *tcp, char *text, size_t room)
+{
+	const uint8_t *end = tcp + (tcp[12] >> 4) * 4;
+
+	for (const uint8_t *o = tcp + 20; o < end && *o; o += *o == 1 ? 1 : o[1]) {
+		size_t used = strlen(text);
+
+		if (*o == 3)
+			snprintf(text + used, room - used, " scale %u", o[2]);
+		else if (*o == 4)
+			snprintf(text + used, room - used, " sack");
+	}
+}
+
 /* False: the stack says so by itself (its own address, multicast groups, routers). */
 static bool describe(const uint8_t *f, size_t len, char *text, size_t room, uint32_t *iss)
 {
@@ -260,6 +291,7 @@ static bool describe(const uint8_t *f, size_t len, char *text, size_t room, uint
 	snprintf(text, room, "%s%sACK %u>%u acks %u", l4[13] & FRAME_SYN ? "SYN " : "",
 		 l4[13] & FRAME_RST ? "RST " : "", l4[0] << 8 | l4[1], l4[2] << 8 | l4[3],
 		 get32(l4 + 8));
+	describe_options(l4, text, room);
 	*iss = get32(l4 + 4);
 	return true;
 }

@@ -190,6 +190,8 @@ def ports_count_what_passes(lab):
 @suite.each(NETWORKS, timeout=120)
 def random_tunnels_arrive_whole(lab, network):
     """Byte for byte, with all ways to end, and no RST where none belongs."""
+    for ns in (lab.net.client, lab.net.server):
+        ns.send_no_loss_probes()
     load = Load(lab.net.client, lab.net.server, (PROXY_C, 3128), SERVER, ["to-proxy", "to-proxy"],
                 fault=NETWORKS[network], tunnels=TUNNELS, concurrency=50, seed=3)
     result = load.result()

@@ -3,12 +3,16 @@
 """The dpdk engine: quiet tunnels over ports that DPDK owns leave the stack, and their packets are rewritten
 where they arrive. On the topology of the lab, with IPv4 and IPv6. The last place gives up idle tunnels."""
 
+import contextlib
 import os
+import shutil
+import socket
 import sys
+import time
 
 os.environ["SLUICE_TRANSPORT"] = "dpdk"
 
-from lab import Place, Places, Suite, Topology, check, equal, until
+from lab import Place, Places, Skip, Suite, Topology, check, equal, until
 from lab.load import Load
 from lab.net import PATIENCE
 from lab.place import half_closes, resets
@@ -17,16 +21,18 @@ from lab.stream import both_ways, retransmissions
 
 suite = Suite()
 MEGABYTE = 1 << 20
+TCPI_OPT_SACK = 2
 IDLE_S = 3
 TUNNELS = int(os.environ.get("SLUICE_DPDK_TUNNELS", "300"))
 everywhere = Places.everywhere(suite, ("veth", "veth6"))
 there = Places.everywhere(suite, ("veth",))
+where_they_are_copied = Places.everywhere(suite, ("copy",))
 where_idle_tunnels_end = Places.everywhere(suite, ("idle",))
 
 
 class DpdkPlace(Place):
-    def __init__(self, where, **timeouts):
-        config = {"splice": {"engine": "auto", "time_wait": "1s"}, "timeouts": timeouts}
+    def __init__(self, where, engine="auto", **timeouts):
+        config = {"splice": {"engine": engine, "time_wait": "1s"}, "timeouts": timeouts}
         super().__init__(Topology(), where, config=config)
 
     def start(self):
@@ -68,6 +74,63 @@ def the_handover_causes_no_retransmission(place):
         equal((retransmissions(client), retransmissions(server)), (0, 0), "retransmissions")
 
 
+def agreed(sock):
+    """What an end has negotiated: SACK, and the other end's window scale."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return bool(info[5] & TCPI_OPT_SACK), info[6] & 15
+
+
+@everywhere()
+def ends_agree_on_sack_and_on_windows_of_megabytes(place):
+    """Whoever carries it: lwIP has offered neither, they are added where its SYNs leave."""
+    with place.tunnels() as ([(client, server)], _):
+        equal((agreed(client), agreed(server)), ((True, 7), (True, 7)), "SACK and window scale")
+
+
+def tcp_counter(ns, name):
+    lines = [line.split() for line in ns.run("cat", "/proc/net/netstat", text=True).stdout.splitlines()]
+    return int(dict(zip(lines[0], lines[1]))[name])
+
+
+@contextlib.contextmanager
+def losses(*namespaces, one_in=50):
+    """Every so many large packets are lost where they arrive."""
+    rules = ("add table inet lossy; add chain inet lossy in { type filter hook input priority 0; };"
+             f"add rule inet lossy in meta length > 1000 numgen inc mod {one_in} 0 drop")
+    for ns in namespaces:
+        done = ns.run("nft", rules) if shutil.which("nft") else None
+        if not done or done.returncode:
+            raise Skip("nft can't drop packets here")
+    try:
+        yield
+    finally:
+        for ns in namespaces:
+            ns.run("nft", "delete table inet lossy")
+
+
+@everywhere(timeout=120)
+def a_spliced_tunnel_recovers_from_losses_by_sack(place):
+    """The ends mend it between them; without SACK the counters would be those of Reno."""
+    with place.tunnels() as ([(client, server)], _), losses(place.client, place.server):
+        before = [tcp_counter(ns, "TCPSackRecovery") for ns in (place.client, place.server)]
+        reno = [tcp_counter(ns, "TCPRenoRecovery") for ns in (place.client, place.server)]
+        both_ways(client, server, 21, 4 * MEGABYTE)
+        for i, ns in enumerate((place.client, place.server)):
+            check(tcp_counter(ns, "TCPSackRecovery") > before[i], "recoveries by SACK")
+            equal(tcp_counter(ns, "TCPRenoRecovery"), reno[i], "recoveries without")
+
+
+@where_they_are_copied(timeout=120)
+def lwip_sends_again_what_peers_report_missing(place):
+    """They report more with fewer acknowledgements than lwIP counts on: each loss took a timeout of some
+    300 ms, which is 13 s for 4 MB."""
+    with place.open_tunnels() as [(client, server)], losses(place.client, place.server):
+        start = time.monotonic()
+        both_ways(client, server, 23, 12 * MEGABYTE)
+        took = time.monotonic() - start
+        check(took < 8 * PATIENCE, f"{took} s")
+
+
 @everywhere()
 def half_close_works_in_both_directions(place):
     half_closes(place)
@@ -90,6 +153,8 @@ def many_tunnels_at_once_are_spliced(place):
 def random_tunnels_arrive_whole_and_many_are_spliced(place):
     """Byte for byte, and no RST, as no end asks for one."""
     before = place.figure("packet_events_total", "flip_arm")
+    for ns in (place.client, place.server):
+        ns.send_no_loss_probes()
     load = Load(place.client, place.server, (place.address, place.sluice.port),
                 place.server_address, ["to-proxy", "to-proxy"], tunnels=TUNNELS, concurrency=30,
                 seed=5, no_resets=True)
@@ -156,4 +221,4 @@ def a_kill_ends_spliced_tunnels_and_the_next_process_says_so(place):
 if __name__ == "__main__":
     sys.exit(suite.main(lambda: Places({
         "veth": DpdkPlace("veth"), "veth6": DpdkPlace("veth6"),
-        "idle": DpdkPlace("veth", tunnel=f"{IDLE_S}s")})))
+        "copy": DpdkPlace("veth", "copy"), "idle": DpdkPlace("veth", tunnel=f"{IDLE_S}s")})))

@@ -128,6 +128,12 @@ class Namespace:
         return done.returncode == 0
 
 
+    def send_no_loss_probes(self):
+        """An end that probes (TLP) sends its FIN twice where sluice's loop is late, and what answers the
+        second one meets a closed socket: an RST that says nothing of sluice."""
+        self.write_sysctl("net.ipv4.tcp_early_retrans", 0)
+
+
 class Topology:
     """client - proxy - server, as drawn in lab/__init__.py."""
 
