@@ -19,10 +19,7 @@
 
 #include "base/util.h"
 
-#define DESCRIPTORS_LOOKED_AT 4096
-
 static bool started;
-static int claimed[SL_PORTS_MAX]; /* sockets that are known; 0: none */
 
 bool sl_eal_is_pci(const char *device)
 {
@@ -39,6 +36,13 @@ bool sl_eal_is_pci(const char *device)
 bool sl_eal_is_virtual(const char *device)
 {
 	return !strncmp(device, "net_", 4);
+}
+
+bool sl_eal_is_xdp(const struct sl_port_config *c)
+{
+	if (sl_eal_is_virtual(c->device))
+		return !strncmp(c->device, "net_af_xdp", 10);
+	return !sl_eal_is_pci(c->device) && c->driver && !strcmp(c->driver, "af_xdp");
 }
 
 /* --- arguments --- */
@@ -70,7 +74,7 @@ static int add_device(struct sl_eal_args *a, const struct sl_port_config *c, siz
 		return add(a, "--allow=%s", c->device);
 	if (sl_eal_is_virtual(c->device))
 		return add(a, "--vdev=%s", c->device);
-	if (!strcmp(c->driver, "af_xdp"))
+	if (sl_eal_is_xdp(c))
 		return add(a, "--vdev=net_af_xdp%zu,iface=%s,busy_budget=0", i, c->device);
 	return add(a, "--vdev=net_af_packet%zu,iface=%s,qpairs=1,framecnt=1024", i, c->device);
 }
@@ -109,7 +113,7 @@ int sl_eal_arguments(const struct sl_dpdk_config *c, struct sl_eal_args *ret,
 
 static int check_device(const struct sl_port_config *c, char reason[SL_PORT_WORD_MAX])
 {
-	bool xdp = c->driver && !strcmp(c->driver, "af_xdp");
+	const bool xdp = sl_eal_is_xdp(c);
 	int fd;
 
 	if (sl_eal_is_pci(c->device) || sl_eal_is_virtual(c->device))
@@ -185,7 +189,6 @@ void sl_eal_stop(void)
 	if (started)
 		rte_eal_cleanup();
 	started = false;
-	memset(claimed, 0, sizeof(claimed));
 }
 
 int sl_eal_find_port(const struct sl_dpdk_config *c, size_t i, uint16_t *ret,
@@ -208,34 +211,4 @@ int sl_eal_find_port(const struct sl_dpdk_config *c, size_t i, uint16_t *ret,
 				 ? "is it bound to vfio-pci (dpdk-devbind.py --status)?"
 				 : "is another program's XDP or packet socket on it?");
 	return r;
-}
-
-static bool is_claimed(int fd)
-{
-	for (size_t i = 0; i < SL_PORTS_MAX; i++)
-		if (claimed[i] == fd)
-			return true;
-	return false;
-}
-
-int sl_eal_packet_socket(const struct sl_port_config *c)
-{
-	const int wanted = c->driver && !strcmp(c->driver, "af_xdp") ? AF_XDP : AF_PACKET;
-	int domain;
-
-	if (sl_eal_is_pci(c->device))
-		return -1;
-	for (int fd = 3; fd < DESCRIPTORS_LOOKED_AT; fd++) {
-		socklen_t len = sizeof(domain);
-
-		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != wanted ||
-		    is_claimed(fd))
-			continue;
-		for (size_t i = 0; i < SL_PORTS_MAX; i++)
-			if (!claimed[i]) {
-				claimed[i] = fd;
-				return fd;
-			}
-	}
-	return -1;
 }

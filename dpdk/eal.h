@@ -26,11 +26,11 @@ void sl_eal_stop(void);
 /* DPDK's number of configured port i. */
 int sl_eal_find_port(const struct sl_dpdk_config *c, size_t i, uint16_t *ret,
 		     char ret_reason[SL_PORT_WORD_MAX]);
-/* The packet or XDP socket that was opened last for a kernel's device; -1: none. Borrowed. */
-int sl_eal_packet_socket(const struct sl_port_config *c);
 /* "0000:03:00.0", "03:00.0" */
 bool sl_eal_is_pci(const char *device);
 /* "net_tap0,iface=x": a virtual device as DPDK spells it. */
 bool sl_eal_is_virtual(const char *device);
+/* Whether net_af_xdp drives it. */
+bool sl_eal_is_xdp(const struct sl_port_config *c);
 
 #endif

@@ -79,6 +79,21 @@ static void tell_ports(void (*each)(void *arg, const struct sl_figure *f), void 
 		}
 }
 
+static void tell_frames(void (*each)(void *arg, const struct sl_figure *f), void *arg)
+{
+	struct sl_figure all = {.name = "dpdk_frames",
+				.type = "gauge",
+				.help = "Frames that DPDK's memory has room for"};
+	struct sl_figure left = {
+		.name = "dpdk_frames_free",
+		.type = "gauge",
+		.help = "Of these, frames that neither ports nor connections have"};
+
+	sl_port_frames(&all.n, &left.n);
+	each(arg, &all);
+	each(arg, &left);
+}
+
 /* A sample of f for each row. */
 static void tell_rows(struct sl_figure f, const struct row *rows, size_t n, const void *stats,
 		      void (*each)(void *arg, const struct sl_figure *f), void *arg)
@@ -99,6 +114,7 @@ void sl_kernel_figures(void (*each)(void *arg, const struct sl_figure *f), void 
 	struct sl_kernel_stats stats;
 
 	tell_ports(each, arg);
+	tell_frames(each, arg);
 	sl_kernel_stats(&stats);
 	tell_rows(frames, kernel_frames, SL_ARRAY_SIZE(kernel_frames), &stats, each, arg);
 	tell_rows(drops, kernel_drops, SL_ARRAY_SIZE(kernel_drops), &stats, each, arg);
@@ -113,6 +129,7 @@ void sl_dpdk_transport_figures(void (*each)(void *arg, const struct sl_figure *f
 	struct sl_figure f;
 
 	tell_ports(each, arg);
+	tell_frames(each, arg);
 	sl_stack_stats(&stats);
 	tell_rows(drops, stack_drops, SL_ARRAY_SIZE(stack_drops), &stats, each, arg);
 	f = (struct sl_figure){.name = "dpdk_handshakes_lost_total",

@@ -15,9 +15,12 @@
 
 #include "base/util.h"
 #include "dpdk/eal.h"
+#include "dpdk/frames.h"
+#include "dpdk/port_socket.h"
 
-#define DESCRIPTORS 1024
+#define DESCRIPTORS 2048
 #define SEND_TRIES  16 /* of a full queue, before frames are dropped */
+#define SCARCE	    4  /* frames are when less than a fourth of them is free */
 
 struct sl_port {
 	const struct sl_port_config *config;
@@ -34,6 +37,7 @@ struct sl_port {
 static struct sl_port ports[SL_PORTS_MAX];
 static unsigned n_ports;
 static struct rte_mempool *pool;
+static bool scarce;
 
 unsigned sl_ports_count(void)
 {
@@ -88,22 +92,45 @@ void sl_port_expect(struct sl_port *p, bool waiting)
 		rte_eth_dev_rx_intr_disable(p->id, 0);
 }
 
-struct rte_mempool *sl_port_pool(void)
+/* --- frames --- */
+
+bool sl_port_frames_are_scarce(void)
 {
-	return pool;
+	return scarce;
+}
+
+void sl_port_frames(uint64_t *ret_all, uint64_t *ret_free)
+{
+	*ret_all = pool ? pool->size : 0;
+	*ret_free = pool ? rte_mempool_avail_count(pool) : 0;
+}
+
+/* Drivers fetch frames that have left when they send: now, though there is nothing to send. */
+static void reap(void)
+{
+	for (unsigned i = 0; i < n_ports; i++)
+		rte_eth_tx_burst(ports[i].id, 0, NULL, 0);
 }
 
 struct rte_mbuf *sl_port_frame(void)
 {
+	struct rte_mbuf *frame = rte_pktmbuf_alloc(pool);
+
+	if (frame)
+		return frame;
+	reap();
 	return rte_pktmbuf_alloc(pool);
 }
-
-/* --- frames --- */
 
 unsigned sl_port_receive(struct sl_port *p, struct rte_mbuf **ret)
 {
 	unsigned n = rte_eth_rx_burst(p->id, 0, ret, SL_PORT_BURST);
 
+	/* A driver that has no frame to give for those that arrived does not hand them out. */
+	if (!n && scarce)
+		reap();
+	if (n || scarce)
+		scarce = rte_mempool_avail_count(pool) < pool->size / SCARCE;
 	p->stats.rx_frames += n;
 	for (unsigned i = 0; i < n; i++)
 		p->stats.rx_bytes += ret[i]->pkt_len;
@@ -141,6 +168,8 @@ void sl_port_stats(const struct sl_port *p, struct sl_port_stats *ret)
 		return;
 	ret->rx_missed = device.imissed + device.rx_nombuf;
 	ret->tx_errors = device.oerrors;
+	if (!p->interrupts)
+		sl_port_socket_count(p->config, p->fd, &ret->rx_missed, &ret->tx_errors);
 }
 
 /* --- set-up --- */
@@ -179,7 +208,7 @@ static void find_descriptor(struct sl_port *p, bool interrupts)
 	if (p->interrupts)
 		rte_eth_dev_rx_intr_disable(p->id, 0);
 	else
-		p->fd = sl_eal_packet_socket(p->config);
+		p->fd = sl_port_socket_find(p->config);
 }
 
 static int try_start(struct sl_port *p, bool interrupts, char reason[SL_PORT_WORD_MAX])
@@ -215,18 +244,23 @@ static int start_port(struct sl_port *p, char reason[SL_PORT_WORD_MAX])
 	return 0;
 }
 
-static int make_pool(const struct sl_dpdk_config *c, char reason[SL_PORT_WORD_MAX])
+/* net_af_xdp starts with any pool, and loses frames of one with gaps. */
+static int check_frames(const struct sl_dpdk_config *c, char reason[SL_PORT_WORD_MAX])
 {
-	/* Half of the memory: the other is for queues and tables. */
-	uint32_t n = c->memory_mb / 2 * 1024 * 1024 / (RTE_MBUF_DEFAULT_BUF_SIZE + 256);
+	const bool dense = sl_frames_are_dense(pool);
 
-	pool = rte_pktmbuf_pool_create("sluice", n, 256, SL_PORT_PRIVATE, RTE_MBUF_DEFAULT_BUF_SIZE,
-				       SOCKET_ID_ANY);
-	if (pool)
-		return 0;
-	snprintf(reason, SL_PORT_WORD_MAX, "no memory for %u frames: dpdk.memory is %u MiB", n,
-		 c->memory_mb);
-	return -ENOMEM;
+	for (size_t i = 0; i < c->n_ports; i++) {
+		const struct sl_port_config *p = &c->port[i];
+
+		if (dense || !sl_eal_is_xdp(p))
+			continue;
+		snprintf(reason, SL_PORT_WORD_MAX,
+			 "%s: af_xdp needs frames without gaps between them, which a PCI device "
+			 "beside it does not allow: use driver: af_packet",
+			 p->device);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 int sl_ports_open(const struct sl_dpdk_config *c, char ret_reason[SL_PORT_WORD_MAX])
@@ -234,7 +268,9 @@ int sl_ports_open(const struct sl_dpdk_config *c, char ret_reason[SL_PORT_WORD_M
 	int r = sl_eal_start(c, ret_reason);
 
 	if (!r)
-		r = make_pool(c, ret_reason);
+		r = sl_frames_create(c, &pool, ret_reason);
+	if (!r)
+		r = check_frames(c, ret_reason);
 	for (size_t i = 0; !r && i < c->n_ports; i++) {
 		struct sl_port *p = &ports[i];
 
@@ -259,5 +295,7 @@ void sl_ports_close(void)
 	n_ports = 0;
 	rte_mempool_free(pool);
 	pool = NULL;
+	scarce = false;
+	sl_port_socket_forget();
 	sl_eal_stop();
 }

@@ -84,7 +84,11 @@ void sl_port_send(struct sl_port *p, struct rte_mbuf **frames, unsigned n);
 void sl_port_flush(struct sl_port *p);
 /* An empty frame from the pool that all ports use, or NULL. */
 struct rte_mbuf *sl_port_frame(void);
-struct rte_mempool *sl_port_pool(void);
+/* Whether less than a fourth of the pool was free when frames were received last: who keeps frames for
+ * long must not then. */
+bool sl_port_frames_are_scarce(void);
+/* All frames of the pool, and those that are free. From any thread; about right. */
+void sl_port_frames(uint64_t *ret_all, uint64_t *ret_free);
 
 void sl_port_stats(const struct sl_port *p, struct sl_port_stats *ret);
 

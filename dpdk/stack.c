@@ -23,8 +23,6 @@
 #include "dpdk/stack_options.h"
 #include "dpdk/stack_private.h"
 
-#define COPY_BELOW 4 /* frames are copied when less than a fourth of the pool is free */
-
 /* Beside each frame: lwIP's view of it. */
 struct view {
 	struct pbuf_custom pbuf;
@@ -193,11 +191,10 @@ static void release_view(struct pbuf *p)
 /* The frame itself, or a copy of it where frames are scarce: readers may be slow. Takes the frame. */
 static struct pbuf *wrap(struct rte_mbuf *frame)
 {
-	struct rte_mempool *pool = sl_port_pool();
 	struct view *v = rte_mbuf_to_priv(frame);
 	struct pbuf *p;
 
-	if (rte_mempool_avail_count(pool) > pool->size / COPY_BELOW) {
+	if (!sl_port_frames_are_scarce()) {
 		v->frame = frame;
 		v->pbuf.custom_free_function = release_view;
 		return pbuf_alloced_custom(PBUF_RAW, frame->data_len, PBUF_REF, &v->pbuf,

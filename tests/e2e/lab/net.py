@@ -19,6 +19,7 @@ PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
 DPDK = os.environ.get("SLUICE_TRANSPORT") == "dpdk"
 # What is behind them: lwip, or the kernel's stack on devices of its own.
 STACK = os.environ.get("SLUICE_STACK", "lwip")
+DRIVER = os.environ.get("SLUICE_DRIVER", "af_packet")
 
 
 def _call(result):
@@ -171,7 +172,7 @@ class Topology:
             ns.ip("neigh flush dev to-proxy")
 
     @staticmethod
-    def dpdk_config(driver="af_packet"):
+    def dpdk_config(driver=DRIVER):
         """What sluice's configuration says of the proxy's devices then."""
         return {"transport": "dpdk", "dpdk": {"stack": STACK, "memory": "64m", "ports": [
             {"device": device, "driver": driver,
