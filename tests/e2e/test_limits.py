@@ -65,6 +65,9 @@ def connections_over_the_limit_get_503(lab):
                 with s.connect() as wire:
                     refused(wire, s)
             equal(s.stats()[counter] - before, 3, f"{counter}")
+            of_listener = s.ask("listeners")["listeners"][0]
+            equal((of_listener["refused"], of_listener["refusals"][counter[8:-6]]), (before + 3, before + 3),
+                  f"{counter} of the listener")
             if counter == "refused_source_total":
                 ok(s.connect(source="10.1.0.3")).close()
             for wire in held:

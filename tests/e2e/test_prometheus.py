@@ -77,9 +77,28 @@ def requests_are_counted_by_route_and_upstream(lab):
             grown = int(after[name(*one)]) - int(before.get(name(*one), 0))
             equal(grown, n, name(*one))
     equal(after['sluice_ended_total{reason="no-route"}'], "1", "ends by reason")
+    for what in ("accepted", "requests"):
+        of_listener = f'sluice_listener_{what}_total{{listener="web"}}'
+        equal(int(after[of_listener]) - int(before[of_listener]), 5, of_listener)
     equal(after['sluice_route_responses_total{listener="web",route="*",class="4xx"}'], "1", "no route")
     count = 'sluice_upstream_first_byte_seconds_count{upstream="app"}'
     equal(int(after[count]) - int(before.get(count, 0)), 3, count)
+
+
+@suite.test()
+def refusals_of_all_listeners_add_up_to_those_of_sluice(lab):
+    lab.reset(first=answers(OK))
+    equal(get(lab, b"/v1/../x", b"app.test"), 400, "status")
+    with lab.sluice.connect() as wire:
+        equal(wire.send(b"nonsense\r\n\r\n").response().status, 400, "status")
+    _, m = lab.metrics()
+    globally = {"proxy-header": "proxy_headers_bad", "hello": "hellos_refused",
+                **{r: f"refused_{r}" for r in ("limit", "listener", "source", "memory")},
+                **{r: f"requests_{r}" for r in ("bad", "denied", "auth", "rate", "concurrent")}}
+    told = {r: m[f'sluice_listener_refused_total{{listener="web",reason="{r}"}}'] for r in globally}
+    equal(told, {r: m[f"sluice_{name}_total"] for r, name in globally.items()}, "refusals")
+    equal(sum(1 for name in m if name.startswith("sluice_listener_refused_total")), len(told), "reasons")
+    check(int(told["bad"]) >= 2, lambda: f"{told}")
 
 
 def known_metrics():

@@ -123,8 +123,8 @@ def keys_lead_into_lists_and_back(lab):
         client = "%s:%d" % wire.sock.getsockname()
         top.until(lambda t: "TOP TALKERS" in t)
         top.press("l")
-        top.until(lambda t: re.search(r"egress +forward +0.0.0.0:3128 +up +1 +-", t) and
-                  re.search(r"web +http +0.0.0.0:8080 +up +0 +100", t), what="both listeners")
+        top.until(lambda t: re.search(r"egress +forward +0.0.0.0:3128 +up +1 ", t) and
+                  re.search(r"web +http +0.0.0.0:8080 +up +0/100 +0 +0 +0\n", t), what="both listeners")
         top.press(ENTER)
         top.until(lambda t: "1 of 1 pairs of egress, by rate" in t and client in t,
                   what="the listener's flows")

@@ -195,7 +195,7 @@ struct fixture *fixture_open(const struct setup *setup)
 		f->setup = *setup;
 	transport_options = f->setup.transport;
 	make_config(f);
-	assert_int_equal(sl_limits_new(f->config, &f->limits), 0);
+	assert_int_equal(sl_limits_new(f->config, 1, &f->limits), 0);
 	assert_int_equal(sl_upstreams_new(1, &f->upstreams), 0);
 	g = (struct sl_generation_options){
 		.config = f->config, .upstreams = f->upstreams, .limits = f->limits};

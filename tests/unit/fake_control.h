@@ -219,12 +219,14 @@ static inline void fake_listeners(void *owner,
 {
 	struct sl_addr listen;
 	const struct fake_control *fake = owner;
-	const struct sl_listener_info l = {.name = "egress",
-					   .state = fake->listener_drained ? "drained" : "up",
-					   .mode = "forward",
-					   .listen = &listen,
-					   .connections = 3,
-					   .limit = 100};
+	const struct sl_listener_info l = {
+		.name = "egress",
+		.state = fake->listener_drained ? "drained" : "up",
+		.mode = "forward",
+		.listen = &listen,
+		.connections = 3,
+		.limit = 100,
+		.stats = {.accepted = 70, .requests = 60, .refused = {[SL_REFUSED_LISTENER] = 5}}};
 
 	sl_addr_parse(SL_SLICE("[::1]:3128"), &listen);
 	each(arg, &l);

@@ -40,7 +40,11 @@ static void listeners_are_told_with_what_they_hold(void **state)
 
 	assert_string_equal(text, "[{\"listener\":\"egress\",\"mode\":\"forward\","
 				  "\"listen\":\"[::1]:3128\",\"state\":\"up\","
-				  "\"connections\":3,\"limit\":100}]");
+				  "\"connections\":3,\"limit\":100,\"accepted\":70,"
+				  "\"requests\":60,\"refused\":5,\"refusals\":{"
+				  "\"limit\":0,\"listener\":5,\"source\":0,\"memory\":0,"
+				  "\"proxy-header\":0,\"hello\":0,\"bad\":0,\"denied\":0,"
+				  "\"auth\":0,\"rate\":0,\"concurrent\":0}}]");
 	free(text);
 	json_decref(list);
 }

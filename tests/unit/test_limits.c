@@ -41,7 +41,7 @@ static void the_total_and_the_listener_limit_hold(void **state)
 	struct sl_addr a = addr("10.0.0.1");
 	struct sl_limits *l;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	assert_int_equal(admit(l, 1, &a), SL_LIMIT_OK);
 	assert_int_equal(admit(l, 1, &a), SL_LIMIT_OK);
 	assert_int_equal(admit(l, 1, &a), SL_LIMIT_LISTENER);
@@ -59,7 +59,7 @@ static void an_ipv6_source_is_its_64_bit_prefix(void **state)
 		       other = addr("2001:db8:0:1::1");
 	struct sl_limits *l;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
 	assert_int_equal(admit(l, 0, &b), SL_LIMIT_OK);
 	assert_int_equal(admit(l, 0, &a), SL_LIMIT_SOURCE);
@@ -77,7 +77,7 @@ static void entries_of_sources_are_reused(void **state)
 	struct sl_limits *l;
 	struct sl_addr a = addr("10.0.0.0");
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < N; i++) {
 			a.in.sin_addr.s_addr = (uint32_t)(i * 65537 + round);
@@ -112,7 +112,7 @@ static void a_source_is_an_address_or_a_prefix(void **state)
 		struct sl_config c = config(10, 1);
 		struct sl_limits *l;
 
-		assert_int_equal(sl_limits_new(&c, &l), 0);
+		assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 		assert_int_equal(admit(l, 0, &a), SL_LIMIT_OK);
 		assert_int_equal(admit(l, 0, &b), rows[i].verdict);
 		sl_limits_release(l, 0, &a);
@@ -130,7 +130,7 @@ static void many_sources_come_and_go_without_a_miscount(void **state)
 	uint32_t random = 1;
 	struct sl_limits *l;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	for (int step = 0; step < STEPS; step++) {
 		uint32_t i = (random = random * 1664525 + 1013904223) >> 8;
 		uint8_t *n = &count[i % SOURCES];
@@ -158,7 +158,7 @@ static void limits_change_while_connections_are_open(void **state)
 	struct sl_limits *l;
 	bool by_source;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	assert_int_equal(sl_limits_admit(l, 0, 0, &a, &by_source), SL_LIMIT_OK);
 	assert_false(by_source);
 	assert_int_equal(sl_limits_change(l, &limited), 0);
@@ -181,7 +181,7 @@ static void listeners_of_one_name_share_their_place(void **state)
 	uint32_t first, other, again;
 	struct sl_limits *l;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	assert_int_equal(sl_limits_place(l, "web", &first), 0);
 	assert_int_equal(sl_limits_place(l, "db", &other), 0);
 	assert_int_equal(sl_limits_place(l, "web", &again), 0);
@@ -213,7 +213,7 @@ static void threads_leave_nothing_counted(void **state)
 	pthread_t thread[4];
 	struct sl_limits *l;
 
-	assert_int_equal(sl_limits_new(&c, &l), 0);
+	assert_int_equal(sl_limits_new(&c, 2, &l), 0);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, come_and_go, l), 0);
 	for (int i = 0; i < 4; i++)

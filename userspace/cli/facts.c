@@ -37,9 +37,22 @@ static void keep(struct sl_facts *f, json_t *stats)
 	f->kept[0] = json_incref(stats);
 }
 
+static json_t *by_name(const json_t *listeners)
+{
+	json_t *o = json_object(), *l;
+	char name[64];
+	size_t i;
+
+	json_array_foreach((json_t *)listeners, i, l)
+		json_object_set(o, sl_answer_text(l, "listener", 63, name), l);
+	return o;
+}
+
 void sl_facts_take(struct sl_facts *f, json_t *stats, json_t *flows, json_t *servers,
 		   json_t *listeners, json_t *pools)
 {
+	if (stats)
+		json_object_set_new(stats, "listeners", by_name(listeners));
 	if (stats)
 		keep(f, stats);
 	if (flows)
@@ -172,6 +185,12 @@ double sl_facts_list_rate(const struct sl_facts *f, const char *list, size_t i, 
 {
 	return rate(sl_facts_interval_ms(f), json_array_get(part(f, 0, list), i),
 		    json_array_get(part(f, 1, list), i), name);
+}
+
+double sl_facts_listener_rate(const struct sl_facts *f, const char *listener, const char *name)
+{
+	return rate(sl_facts_interval_ms(f), json_object_get(part(f, 0, "listeners"), listener),
+		    json_object_get(part(f, 1, "listeners"), listener), name);
 }
 
 double sl_facts_object_rate(const struct sl_facts *f, const char *object, const char *name)

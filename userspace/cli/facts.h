@@ -19,7 +19,8 @@
 struct sl_facts {
 	/* Payloads of the latest round; NULL before the first. */
 	json_t *stats, *flows, *servers, *listeners, *pools;
-	json_t *kept[SL_FACTS_KEPT]; /* stats: [0] is the latest */
+	/* Stats, with the listeners by name as a member: [0] is the latest. */
+	json_t *kept[SL_FACTS_KEPT];
 	struct sl_flow_rates rates;
 	struct sl_client_problem problem; /* of the latest round; empty: there was none */
 };
@@ -51,6 +52,8 @@ double sl_facts_steady_rate(const struct sl_facts *f, const char *name);
 uint64_t sl_facts_gauge(const struct sl_facts *f, const char *name);
 /* The rate of a member of the i-th object of a list in the stats ("engines", "workers"). */
 double sl_facts_list_rate(const struct sl_facts *f, const char *list, size_t i, const char *name);
+/* The same of a member of the listener of that name. */
+double sl_facts_listener_rate(const struct sl_facts *f, const char *listener, const char *name);
 /* The rate of a member of an object in the stats ("process"). */
 double sl_facts_object_rate(const struct sl_facts *f, const char *object, const char *name);
 /* The samples that came in the window. */

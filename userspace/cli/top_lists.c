@@ -181,9 +181,27 @@ const struct sl_top_list sl_top_servers = {
 
 /* --- listeners --- */
 
+static const char *const listener_rates[][2] = {
+	{"accepted", "accepted_rate"}, {"requests", "requests_rate"}, {"refused", "refused_rate"}};
+
 static json_t *listener_rows(const struct sl_facts *f)
 {
-	return json_incref(f->listeners);
+	json_t *rows = json_array(), *listener;
+	char name[64];
+	size_t i;
+
+	json_array_foreach(f->listeners, i, listener)
+	{
+		json_t *row = json_copy(listener);
+
+		sl_answer_text(row, "listener", 63, name);
+		for (size_t k = 0; k < SL_ARRAY_SIZE(listener_rates); k++)
+			json_object_set_new(
+				row, listener_rates[k][1],
+				json_real(sl_facts_listener_rate(f, name, listener_rates[k][0])));
+		json_array_append_new(rows, row);
+	}
+	return rows;
 }
 
 static double listener_connections(const json_t *row)
@@ -191,30 +209,58 @@ static double listener_connections(const json_t *row)
 	return member(row, "connections");
 }
 
+static double listener_requests(const json_t *row)
+{
+	return member(row, "requests_rate");
+}
+
+static double listener_refused(const json_t *row)
+{
+	return member(row, "refused_rate") * 1e15 + member(row, "refused");
+}
+
 static const struct sl_top_order listener_orders[] = {
 	{"connections", listener_connections, NULL},
 	{"name", NULL, "listener"},
+	{"requests", listener_requests, NULL},
+	{"refused", listener_refused, NULL},
 };
+
+/* What is left of the line for the address. */
+static int listen_width(const struct sl_page *p)
+{
+	return (int)sl_min(sl_max(p->columns, 80u) - 63, 47u);
+}
 
 static void listener_heading(struct sl_page *p)
 {
-	sl_page_add(p, SL_LOOK_HEADING, "%-16s %-7s %-27s %-8s %8s %7s", "LISTENER", "MODE",
-		    "ADDRESS", "STATE", "OPEN", "LIMIT");
+	sl_page_add(p, SL_LOOK_HEADING, "%-12s %-7s %-*s %-8s %10s %6s %6s %7s", "LISTENER", "MODE",
+		    listen_width(p), "ADDRESS", "STATE", "OPEN", "CONN/s", "REQS/s", "REFUSED");
 }
 
+/* Connections and, behind a slash, how many there may be. Refused: now if there are any, else since the start. */
 static void listener_row(struct sl_page *p, enum sl_look look, const json_t *row)
 {
-	char name[64], mode[64], state[64], listen[64], limit[24] = "-";
+	char name[64], mode[64], state[64], listen[64], open[48], refused[SL_TEXT_MAX],
+		accepted[SL_TEXT_MAX], requests[SL_TEXT_MAX];
+	uint64_t limit = sl_answer_number(row, "limit");
+	int n = snprintf(open, sizeof(open), "%" PRIu64, sl_answer_number(row, "connections"));
 
 	sl_answer_text(row, "state", 8, state);
-	if (look == SL_LOOK_PLAIN && strcmp(state, "up"))
+	if (look == SL_LOOK_PLAIN && (strcmp(state, "up") || member(row, "refused_rate") > 0))
 		look = SL_LOOK_WARNING;
-	if (sl_answer_number(row, "limit"))
-		snprintf(limit, sizeof(limit), "%" PRIu64, sl_answer_number(row, "limit"));
-	sl_page_add(p, look, "%-16s %-7s %-27s %-8s %8" PRIu64 " %7s",
-		    sl_answer_text(row, "listener", 16, name), sl_answer_text(row, "mode", 7, mode),
-		    sl_answer_text(row, "listen", 27, listen), state,
-		    sl_answer_number(row, "connections"), limit);
+	if (limit)
+		snprintf(open + n, sizeof(open) - (size_t)n, "/%" PRIu64, limit);
+	if (member(row, "refused_rate") > 0)
+		snprintf(refused, sizeof(refused), "%s/s",
+			 sl_text_rate(member(row, "refused_rate"), accepted));
+	else
+		snprintf(refused, sizeof(refused), "%" PRIu64, sl_answer_number(row, "refused"));
+	sl_page_add(p, look, "%-12s %-7s %-*s %-8s %10s %6s %6s %7s",
+		    sl_answer_text(row, "listener", 12, name), sl_answer_text(row, "mode", 7, mode),
+		    listen_width(p), sl_answer_text(row, "listen", (size_t)listen_width(p), listen),
+		    state, open, sl_text_rate(member(row, "accepted_rate"), accepted),
+		    sl_text_rate(member(row, "requests_rate"), requests), refused);
 }
 
 const struct sl_top_list sl_top_listeners = {

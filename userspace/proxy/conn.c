@@ -262,7 +262,7 @@ static void refuse_head(struct sl_conn *c, unsigned status, const char *reason)
 
 static void refuse_bad_head(struct sl_conn *c, enum sl_http_error e)
 {
-	sl_count(c->worker->stats.requests_bad_total, 1);
+	sl_conn_count_refusal(c, SL_REFUSED_BAD);
 	refuse_head(c, sl_http_error_status(e), sl_http_error_name(e));
 }
 
@@ -308,7 +308,7 @@ static void refuse(struct sl_conn *c)
 
 static void refuse_for_memory(struct sl_conn *c)
 {
-	sl_count(c->worker->stats.refused_memory_total, 1);
+	sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
 	refuse(c);
 }
 
@@ -324,6 +324,7 @@ static void run_head(struct sl_conn *c)
 	if (parse != SL_PARSE_MORE) {
 		c->first = false;
 		sl_count(c->worker->stats.requests_total, 1);
+		sl_count(c->listener->stats->requests, 1);
 	}
 	renew(c);
 	if (parse == SL_PARSE_DONE)
@@ -456,14 +457,12 @@ void sl_conn_drain(struct sl_conn *c)
 
 /* --- begin --- */
 
-static void count_refusal(struct sl_worker *w, enum sl_limit_verdict v)
+static void count_refusal(struct sl_listener *l, enum sl_limit_verdict v)
 {
-	if (v == SL_LIMIT_TOTAL)
-		sl_count(w->stats.refused_limit_total, 1);
-	else if (v == SL_LIMIT_LISTENER)
-		sl_count(w->stats.refused_listener_total, 1);
-	else
-		sl_count(w->stats.refused_source_total, 1);
+	sl_count_refusal(&l->worker->stats, l->stats,
+			 v == SL_LIMIT_TOTAL	  ? SL_REFUSED_LIMIT
+			 : v == SL_LIMIT_LISTENER ? SL_REFUSED_LISTENER
+						  : SL_REFUSED_SOURCE);
 }
 
 static struct sl_conn *new_conn(struct sl_listener *l, struct sl_stream *s)
@@ -501,7 +500,7 @@ static bool admit(struct sl_conn *c)
 	v = sl_limits_admit(w->shared->limits, c->listener->place, c->listener->config->connections,
 			    &c->source, &c->by_source);
 	if (v) {
-		count_refusal(w, v);
+		count_refusal(c->listener, v);
 		refuse(c);
 		return false;
 	}
@@ -524,7 +523,7 @@ static void turn_away(struct sl_acceptor *a, struct sl_stream *s, enum sl_limit_
 	struct sl_worker *w = l->worker;
 
 	a->full = v != SL_LIMIT_SOURCE;
-	count_refusal(w, v);
+	count_refusal(l, v);
 	sl_count(w->stats.connections_done_total, 1);
 	if (is_http(l))
 		sl_farewell(&w->farewells, s, sl_reply_refusal());
@@ -562,6 +561,7 @@ void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 	struct sl_conn *c;
 
 	sl_count(w->stats.connections_accepted_total, 1);
+	sl_count(l->stats->accepted, 1);
 	c = let_in(a, s);
 	if (!c)
 		return;

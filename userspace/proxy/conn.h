@@ -178,6 +178,12 @@ void sl_conn_drain(struct sl_conn *c);
 void sl_conn_client_event(struct sl_stream *s, unsigned events);
 /* Runs the state machine soon; safe from any callback. */
 void sl_conn_schedule(struct sl_conn *c);
+/* Counts that the connection, or its request, is refused. */
+static inline void sl_conn_count_refusal(struct sl_conn *c, enum sl_refusal r)
+{
+	sl_count_refusal(&c->worker->stats, c->listener->stats, r);
+}
+
 void sl_conn_set_state(struct sl_conn *c, enum sl_conn_state s);
 /* Milliseconds from now to the state's timeout. */
 void sl_conn_arm(struct sl_conn *c, uint64_t delay_ms);

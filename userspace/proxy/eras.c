@@ -30,6 +30,7 @@ struct sl_era *sl_era_new(struct sl_worker *w, struct sl_generation *g)
 		era->listener[i] = (struct sl_listener){
 			.config = &c->listeners[i],
 			.place = g->place[i],
+			.stats = sl_limits_stats(g->limits, g->place[i], w->index),
 			.worker = w,
 			.era = era,
 			.auth = g->auth[i],

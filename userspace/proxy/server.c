@@ -107,7 +107,7 @@ static int start(struct sl_daemon *s, struct sl_config *config)
 	if (!r)
 		r = sl_server_take_signals(s);
 	if (!r)
-		r = sl_limits_new(config, &s->shared.limits);
+		r = sl_limits_new(config, s->shared.n_workers, &s->shared.limits);
 	if (!r)
 		r = sl_upstreams_new(s->shared.n_workers, &s->upstreams);
 	if (!r)

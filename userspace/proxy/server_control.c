@@ -211,7 +211,7 @@ static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_
 
 	for (uint32_t i = 0; i < s->config->n_listeners; i++) {
 		const struct sl_listener_config *l = &s->config->listeners[i];
-		const struct sl_listener_info info = {
+		struct sl_listener_info info = {
 			.name = l->name,
 			.mode = modes[l->mode],
 			.listen = &l->listen,
@@ -220,6 +220,7 @@ static void read_listeners(void *owner, void (*each)(void *arg, const struct sl_
 			.limit = l->connections,
 		};
 
+		sl_limits_read_stats(s->shared.limits, s->generation->place[i], &info.stats);
 		each(arg, &info);
 	}
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "proxy/observe/stats.h"
 
 struct sl_server_info {
 	const char *upstream, *server, *state; /* all texts: until the control thread's next turn */
@@ -48,6 +49,7 @@ struct sl_listener_info {
 	const char *state;    /* "up", "draining", or "drained": nothing is left */
 	uint32_t connections; /* now */
 	uint32_t limit;	      /* 0: the global one alone */
+	struct sl_listener_stats stats;
 };
 
 /* What a drain has still to wait for. */

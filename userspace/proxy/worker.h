@@ -36,6 +36,7 @@ struct sl_worker;
 struct sl_listener {
 	const struct sl_listener_config *config;
 	uint32_t place; /* where the limits count it */
+	struct sl_listener_stats *stats;
 	struct sl_worker *worker;
 	struct sl_era *era;
 	struct sl_acceptor *acceptor;	/* NULL when draining, and of an earlier era */

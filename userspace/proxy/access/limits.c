@@ -25,13 +25,15 @@ struct source {
 struct place {
 	char *name; /* NULL: free */
 	uint32_t users;
-	uint32_t count; /* of connections */
+	uint32_t count;			 /* of connections */
+	struct sl_listener_stats *stats; /* by worker */
 };
 
 struct sl_limits {
 	uint32_t most, most_by_source; /* connections; most_by_source 0: no limit */
 	uint32_t room;		       /* the most that `most` may be */
 	uint32_t total;
+	uint32_t n_workers;
 	struct place place[SL_LIMITS_PLACES];
 	pthread_mutex_t lock; /* of what follows */
 	uint8_t hash_key[crypto_shorthash_KEYBYTES];
@@ -63,7 +65,7 @@ static int init_sources(struct sl_limits *l)
 	return 0;
 }
 
-int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
+int sl_limits_new(const struct sl_config *c, uint32_t workers, struct sl_limits **ret)
 {
 	struct sl_limits *l = calloc(1, sizeof(*l));
 	int r;
@@ -71,6 +73,7 @@ int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
 	if (!l)
 		return -ENOMEM;
 	l->room = c->limits.connections;
+	l->n_workers = workers;
 	pthread_mutex_init(&l->lock, NULL);
 	r = sl_limits_change(l, c);
 	if (r) {
@@ -81,13 +84,19 @@ int sl_limits_new(const struct sl_config *c, struct sl_limits **ret)
 	return 0;
 }
 
+static void close_place(struct place *p)
+{
+	free(SL_TAKE_PTR(p->name));
+	free(SL_TAKE_PTR(p->stats));
+}
+
 void sl_limits_free(struct sl_limits *l)
 {
 	if (!l)
 		return;
 	pthread_mutex_destroy(&l->lock);
 	for (size_t i = 0; i < SL_LIMITS_PLACES; i++)
-		free(l->place[i].name);
+		close_place(&l->place[i]);
 	free(l->source);
 	free(l->bucket);
 	free(l);
@@ -126,15 +135,27 @@ static struct place *find_place(struct sl_limits *l, const char *name)
 	return free;
 }
 
+static int open_place(struct place *p, const char *listener, uint32_t workers)
+{
+	const size_t bytes = workers * sizeof(*p->stats);
+
+	p->name = strdup(listener);
+	p->stats = aligned_alloc(64, bytes);
+	if (!p->name || !p->stats) {
+		close_place(p);
+		return -ENOMEM;
+	}
+	memset(p->stats, 0, bytes);
+	return 0;
+}
+
 int sl_limits_place(struct sl_limits *l, const char *listener, uint32_t *ret)
 {
 	struct place *p = find_place(l, listener);
 
 	if (!p)
 		return -ENOSPC;
-	if (!p->name)
-		p->name = strdup(listener);
-	if (!p->name)
+	if (!p->name && open_place(p, listener, l->n_workers) < 0)
 		return -ENOMEM;
 	p->users++;
 	*ret = (uint32_t)(p - l->place);
@@ -146,7 +167,20 @@ void sl_limits_leave(struct sl_limits *l, uint32_t place)
 	struct place *p = &l->place[place];
 
 	if (!--p->users)
-		free(SL_TAKE_PTR(p->name));
+		close_place(p);
+}
+
+struct sl_listener_stats *sl_limits_stats(const struct sl_limits *l, uint32_t place,
+					  uint32_t worker)
+{
+	return &l->place[place].stats[worker];
+}
+
+void sl_limits_read_stats(const struct sl_limits *l, uint32_t place, struct sl_listener_stats *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	for (uint32_t i = 0; i < l->n_workers; i++)
+		sl_listener_stats_merge(ret, &l->place[place].stats[i]);
 }
 
 /* --- counters --- */

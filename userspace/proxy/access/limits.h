@@ -2,7 +2,8 @@
 #ifndef SLUICE_PROXY_LIMITS_H
 #define SLUICE_PROXY_LIMITS_H
 
-/* How many client connections the process has: in all, by listener, by source address. Shared by the
+/* How many client connections the process has: in all, by listener, by source address; and what workers count
+ * by listener. Shared by the
  * workers; any thread may call. */
 
 #include <stdbool.h>
@@ -10,6 +11,7 @@
 
 #include "base/addr.h"
 #include "proxy/config/config.h"
+#include "proxy/observe/stats.h"
 
 struct sl_limits;
 
@@ -23,7 +25,7 @@ enum sl_limit_verdict {
 };
 
 /* limits.connections of any later configuration must not be more. 0, -ENOMEM, -EIO (no randomness). */
-int sl_limits_new(const struct sl_config *c, struct sl_limits **ret);
+int sl_limits_new(const struct sl_config *c, uint32_t workers, struct sl_limits **ret);
 /* Other limits; whoever is in stays. 0, -ENOMEM or -EIO: as before. */
 int sl_limits_change(struct sl_limits *l, const struct sl_config *c);
 /* Takes NULL. */
@@ -33,6 +35,11 @@ void sl_limits_free(struct sl_limits *l);
  * thread's. 0, -ENOMEM, or -ENOSPC. Every success is undone by leaving it. */
 int sl_limits_place(struct sl_limits *l, const char *listener, uint32_t *ret);
 void sl_limits_leave(struct sl_limits *l, uint32_t place);
+/* Where that worker counts what happens at the place; valid until everybody has left it. */
+struct sl_listener_stats *sl_limits_stats(const struct sl_limits *l, uint32_t place,
+					  uint32_t worker);
+/* The sum of all workers. */
+void sl_limits_read_stats(const struct sl_limits *l, uint32_t place, struct sl_listener_stats *ret);
 
 /* Counts a connection of that source and a listener that may have at most so many (0: no limit of its
  * own), or says which limit forbids it. An IPv6 source is its /64: whoever has one address has all of

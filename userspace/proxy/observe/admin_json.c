@@ -316,16 +316,32 @@ json_t *sl_admin_servers(const struct sl_control_source *source)
 	return list;
 }
 
-static void append_listener(void *arg, const struct sl_listener_info *l)
+static json_t *refusals(const struct sl_listener_stats *s)
 {
 	json_t *o = json_object();
 
+	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
+		json_object_set_new(o, sl_refusal_name((enum sl_refusal)i), number(s->refused[i]));
+	return o;
+}
+
+static void append_listener(void *arg, const struct sl_listener_info *l)
+{
+	uint64_t refused = 0;
+	json_t *o = json_object();
+
+	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
+		refused += l->stats.refused[i];
 	json_object_set_new(o, "listener", text(l->name));
 	json_object_set_new(o, "mode", text(l->mode));
 	json_object_set_new(o, "listen", addr(l->listen));
 	json_object_set_new(o, "state", text(l->state));
 	json_object_set_new(o, "connections", number(l->connections));
 	json_object_set_new(o, "limit", number(l->limit));
+	json_object_set_new(o, "accepted", number(l->stats.accepted));
+	json_object_set_new(o, "requests", number(l->stats.requests));
+	json_object_set_new(o, "refused", number(refused));
+	json_object_set_new(o, "refusals", refusals(&l->stats));
 	json_array_append_new(arg, o);
 }
 

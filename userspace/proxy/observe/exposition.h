@@ -21,7 +21,7 @@ void sl_expo_label(FILE *f, const char *name, const char *value);
 
 /* By route, upstream, engine and reason. 0 or -ENOMEM. */
 int sl_expo_scopes(FILE *f, const struct sl_control_source *source);
-/* By server and pool. 0 or -ENOMEM. */
+/* By listener, server and pool. 0 or -ENOMEM. */
 int sl_expo_lists(FILE *f, const struct sl_control_source *source);
 
 #endif

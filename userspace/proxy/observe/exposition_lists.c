@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Samples of what operators list: servers and pools. A row has its labels and all its figures; families take
+/* Samples of what operators list: listeners, servers and pools. A row has its labels and all its figures; families take
  * these in order. Lists are cut, so the number of series is bounded: docs/metrics.md has the bounds. */
 
 #include "proxy/observe/exposition.h"
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/util.h"
 
@@ -70,6 +71,35 @@ static void put_table(FILE *f, const struct table *t, const struct family *famil
 	}
 }
 
+/* --- listeners --- */
+
+static const char *refusal_name(unsigned i)
+{
+	return sl_refusal_name((enum sl_refusal)i);
+}
+
+static const struct family listener_families[] = {
+	{"sluice_listener_connections", "gauge", "Client connections now", NULL, NULL, 1},
+	{"sluice_listener_drained", "gauge",
+	 "1 if the listener is taken out of service, or sluice drains", NULL, NULL, 1},
+	{"sluice_listener_accepted_total", "counter", "Client connections accepted", NULL, NULL, 1},
+	{"sluice_listener_requests_total", "counter", "Request heads parsed, good or bad", NULL,
+	 NULL, 1},
+	{"sluice_listener_refused_total", "counter", "Connections and requests refused", "reason",
+	 refusal_name, SL_REFUSAL_COUNT},
+};
+
+static void add_listener(void *arg, const struct sl_listener_info *l)
+{
+	struct row *r = add_row(arg);
+
+	*r = (struct row){{l->name},
+			  {l->connections, strcmp(l->state, "up") != 0, l->stats.accepted,
+			   l->stats.requests}};
+	memcpy(&r->figure[4], l->stats.refused, sizeof(l->stats.refused));
+	_Static_assert(4 + SL_REFUSAL_COUNT <= FIGURES_MAX, "all figures have room");
+}
+
 /* --- servers --- */
 
 static const struct family server_families[] = {
@@ -98,9 +128,9 @@ static void add_server(void *arg, const struct sl_server_info *s)
 
 /* --- pools --- */
 
-enum { REFUSED_FULL, REFUSED_TIMEOUT, REFUSALS };
+enum { REFUSED_FULL, REFUSED_TIMEOUT, REFUSED_REASONS };
 
-static const char *refusal_name(unsigned i)
+static const char *turned_away_name(unsigned i)
 {
 	return i == REFUSED_FULL ? "full" : "timeout";
 }
@@ -118,7 +148,7 @@ static const struct family pool_families[] = {
 	{"sluice_pool_waits_total", "counter", "Requests that had to wait", NULL, NULL, 1},
 	{"sluice_pool_refused_total", "counter",
 	 "Requests refused because too many waited, or they had waited too long", "reason",
-	 refusal_name, REFUSALS},
+	 turned_away_name, REFUSED_REASONS},
 	{"sluice_pool_closed_total", "counter", "Connections to servers that were closed", "reason",
 	 end_name, SL_POOL_ENDS},
 };
@@ -140,6 +170,10 @@ int sl_expo_lists(FILE *f, const struct sl_control_source *source)
 
 	if (!t)
 		return -ENOMEM;
+	t->label[0] = "listener";
+	source->listeners(source->owner, add_listener, t);
+	put_table(f, t, listener_families, SL_ARRAY_SIZE(listener_families));
+	t->n = 0;
 	t->label[0] = "upstream";
 	t->label[1] = "server";
 	source->servers(source->owner, add_server, t);

@@ -187,37 +187,6 @@ static void write_figures(FILE *f, const struct sl_control_source *source)
 	source->figures(write_figure, &figures);
 }
 
-/* --- listeners --- */
-
-struct listener_line {
-	FILE *f;
-	bool drained;
-};
-
-static void write_listener(void *arg, const struct sl_listener_info *l)
-{
-	const struct listener_line *line = arg;
-
-	if (line->drained)
-		fprintf(line->f, "sluice_listener_drained{listener=\"%s\"} %d\n", l->name,
-			strcmp(l->state, "up") != 0);
-	else
-		fprintf(line->f, "sluice_listener_connections{listener=\"%s\"} %" PRIu32 "\n",
-			l->name, l->connections);
-}
-
-static void write_listeners(FILE *f, const struct sl_control_source *source)
-{
-	struct listener_line line = {.f = f};
-
-	sl_expo_family(f, "sluice_listener_connections", "gauge", "Client connections now");
-	source->listeners(source->owner, write_listener, &line);
-	line.drained = true;
-	sl_expo_family(f, "sluice_listener_drained", "gauge",
-		       "1 if the listener is taken out of service, or sluice drains");
-	source->listeners(source->owner, write_listener, &line);
-}
-
 /* --- workers --- */
 
 static const struct {
@@ -328,7 +297,6 @@ int sl_metrics_text(const struct sl_control_source *source, char **ret, size_t *
 	write_resolver(f, source);
 	write_engines(f, source);
 	write_figures(f, source);
-	write_listeners(f, source);
 	r = sl_expo_lists(f, source);
 	if (!r)
 		r = sl_expo_scopes(f, source);

@@ -6,6 +6,29 @@
 
 #include "base/util.h"
 
+const char *sl_refusal_name(enum sl_refusal r)
+{
+	static const char *const names[SL_REFUSAL_COUNT] = {
+#define X(constant, reason, counter) [SL_REFUSED_##constant] = reason,
+		SL_REFUSALS(X)
+#undef X
+	};
+
+	return r < SL_REFUSAL_COUNT ? names[r] : "unknown";
+}
+
+void sl_count_refusal(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refusal r)
+{
+	uint64_t *const counters[SL_REFUSAL_COUNT] = {
+#define X(constant, reason, counter) [SL_REFUSED_##constant] = &s->counter,
+		SL_REFUSALS(X)
+#undef X
+	};
+
+	sl_count(*counters[r], 1);
+	sl_count(l->refused[r], 1);
+}
+
 static uint64_t load(const uint64_t *value)
 {
 	return __atomic_load_n(value, __ATOMIC_RELAXED);
@@ -23,4 +46,12 @@ void sl_stats_merge(struct sl_stats *to, const struct sl_stats *from)
 #define X(name, help) sl_histogram_merge(&to->name, &from->name);
 	SL_HISTOGRAMS(X)
 #undef X
+}
+
+void sl_listener_stats_merge(struct sl_listener_stats *to, const struct sl_listener_stats *from)
+{
+	to->accepted += load(&from->accepted);
+	to->requests += load(&from->requests);
+	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
+		to->refused[i] += load(&from->refused[i]);
 }

@@ -79,6 +79,29 @@
 	X(splice_delay, "From a tunnel's request to its splice")                         \
 	X(spliced_duration, "Lifetime of spliced tunnels, from the splice on")
 
+/* What keeps clients and requests out: constant, reason, the counter above that counts it, too. */
+#define SL_REFUSALS(X)                                     \
+	X(LIMIT, "limit", refused_limit_total)             \
+	X(LISTENER, "listener", refused_listener_total)    \
+	X(SOURCE, "source", refused_source_total)          \
+	X(MEMORY, "memory", refused_memory_total)          \
+	X(HEADER, "proxy-header", proxy_headers_bad_total) \
+	X(HELLO, "hello", hellos_refused_total)            \
+	X(BAD, "bad", requests_bad_total)                  \
+	X(DENIED, "denied", requests_denied_total)         \
+	X(AUTH, "auth", requests_auth_total)               \
+	X(RATE, "rate", requests_rate_total)               \
+	X(CONCURRENT, "concurrent", requests_concurrent_total)
+
+enum sl_refusal {
+#define X(constant, reason, counter) SL_REFUSED_##constant,
+	SL_REFUSALS(X)
+#undef X
+		SL_REFUSAL_COUNT,
+};
+/* e.g. "limit"; static. */
+const char *sl_refusal_name(enum sl_refusal r);
+
 struct sl_stats {
 #define X(name, help) uint64_t name;
 	SL_COUNTERS(X)
@@ -89,6 +112,12 @@ struct sl_stats {
 #undef X
 } __attribute__((aligned(64)));
 
+/* What a worker counts of a listener; one writer, as above. */
+struct sl_listener_stats {
+	uint64_t accepted, requests;
+	uint64_t refused[SL_REFUSAL_COUNT];
+} __attribute__((aligned(64)));
+
 /* Writer: a plain add that a concurrent relaxed reader sees whole. */
 #define sl_count(counter, n) \
 	__atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
@@ -96,5 +125,9 @@ struct sl_stats {
 /* Adds what `from` holds now to `to` (a plain object of the reader). Of idle_connection_bytes, which is
  * the same kind of figure in every worker, the largest is kept. */
 void sl_stats_merge(struct sl_stats *to, const struct sl_stats *from);
+void sl_listener_stats_merge(struct sl_listener_stats *to, const struct sl_listener_stats *from);
+
+/* Counts a refusal in both, which are the calling worker's. */
+void sl_count_refusal(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refusal r);
 
 #endif

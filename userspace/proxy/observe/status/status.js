@@ -225,6 +225,16 @@
 		});
 	}
 
+	function listeners() {
+		const old = new Map((before() ? before().listeners : []).map((l) => [l.listener, l]));
+		return last().listeners.map((l) => {
+			const grown = (key) => perSecond(old.has(l.listener) ?
+				rate(before(), last(), (a) => (a === last() ? l : old.get(l.listener))[key]) : null);
+			return [l.listener, l.mode, l.listen, l.state, l.connections + (l.limit ? "/" + l.limit : ""),
+				grown("accepted"), grown("requests"), grown("refused"), short(l.refused)];
+		});
+	}
+
 	function talkers() {
 		if (!last().flows)
 			return [];
@@ -258,9 +268,9 @@
 			heads: ["Engine", "#Pairs", "#Joined", "#From clients", "#From upstreams", "State"]},
 		{id: "servers", title: "Servers", none: "no upstreams are configured", rows: serversWithRates,
 			heads: ["Upstream", "Server", "State", "#In use", "#Idle", "#Requests", "#Failures", "Why"]},
-		{id: "listeners", title: "Listeners", none: "no listeners",
-			rows: () => last().listeners.map((l) => [l.listener, l.mode, l.listen, l.state, l.connections, l.limit || "-"]),
-			heads: ["Listener", "Mode", "Address", "State", "#Connections", "#Limit"]},
+		{id: "listeners", title: "Listeners", none: "no listeners", rows: listeners,
+			heads: ["Listener", "Mode", "Address", "State", "#Connections", "#Accepted", "#Requests", "#Refused",
+				"#In all"]},
 		{id: "pools", title: "Pools", none: "no upstreams are configured",
 			rows: () => last().pools.map((p) => [p.upstream, p.waiting, p.queue, short(p.waits),
 				short(p.queue_full), short(p.queue_timeouts)]),
