@@ -4,7 +4,6 @@
 a start after a crash."""
 
 import array
-import ctypes
 import os
 import signal
 import socket
@@ -17,13 +16,13 @@ from pathlib import Path
 from lab import SERVER, Fresh, Suite, check, equal, until
 from lab.net import PATIENCE
 from lab.reverse import Reverse, ask
+from lab.standing import Standing, worker_thread
 from lab.successor import upgrade
 
 suite = Suite()
 
 APP = {"name": "app", "servers": [f"{SERVER}:80"]}
 ROUTES = [{"host": "app.test", "upstream": "app"}]
-_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
 
 
 class Manager:
@@ -64,31 +63,6 @@ class Living(Fresh):
         return self.lab
 
 
-class Standing:
-    """A thread that stands still, by ptrace(2), while the others go on."""
-
-    def __init__(self, tid):
-        self.libc, self.tid = ctypes.CDLL(None, use_errno=True), tid
-        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-
-    def __enter__(self):
-        equal(self.libc.ptrace(_SEIZE, self.tid, None, None), 0, "PTRACE_SEIZE")
-        equal(self.libc.ptrace(_INTERRUPT, self.tid, None, None), 0, "PTRACE_INTERRUPT")
-        os.waitpid(self.tid, 0x40000000)
-        return self
-
-    def __exit__(self, *_):
-        self.libc.ptrace(_DETACH, self.tid, None, None)
-
-
-def worker_thread(sluice, number):
-    """It gives itself its name when it runs first."""
-    def names():
-        return {Path(t, "comm").read_text().strip(): int(t.name)
-                for t in Path(f"/proc/{sluice.process.pid}/task").iterdir()}
-    return until(lambda: names().get(f"worker {number}"), 10, "the worker's thread runs")
-
-
 def metric(sluice, name):
     for line in sluice.http_get("/metrics").decode().splitlines():
         if line.startswith(name + " "):
@@ -122,7 +96,7 @@ def the_service_manager_is_told(labs):
 def a_stuck_worker_is_noticed_and_hangs_nobody(labs):
     lab = labs.open(["WATCHDOG_USEC=200000"])
     manager = labs.manager
-    with Standing(worker_thread(lab.sluice, 1)):
+    with Standing(worker_thread(lab.sluice.process.pid, 1)):
         until(lambda: metric(lab.sluice, "sluice_workers_stuck") == 1, 15, "it is noticed")
         check("worker 1 is stuck" in lab.sluice.tell(), lab.sluice.tell())
         manager.said.clear()
@@ -140,7 +114,7 @@ def a_stuck_worker_is_noticed_and_hangs_nobody(labs):
 @suite.test(timeout=60)
 def flows_does_not_wait_for_a_worker_that_has_just_stopped(labs):
     lab = labs.open()
-    with Standing(worker_thread(lab.sluice, 0)):
+    with Standing(worker_thread(lab.sluice.process.pid, 0)):
         lab.sluice.ask("flows")
     with lab.sluice.connect() as client:
         equal(get(client).status, 200, "status, after the call was given up")
