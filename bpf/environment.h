@@ -19,14 +19,7 @@ const volatile __u32 sl_ts_slack_ms = 50;
 #define sl_pair_lock(pair)   bpf_spin_lock(&(pair)->lock)
 #define sl_pair_unlock(pair) bpf_spin_unlock(&(pair)->lock)
 
-#define sl_pair_at(id) ((struct sl_flow_pair *)bpf_map_lookup_elem(&pairs, id))
-
-#define sl_flow4_find(key)	((struct sl_flow *)bpf_map_lookup_elem(&flows, key))
-#define sl_flow6_find(key)	((struct sl_flow *)bpf_map_lookup_elem(&flows6, key))
-#define sl_flow4_put(key, flow) bpf_map_update_elem(&flows, key, flow, BPF_ANY)
-#define sl_flow6_put(key, flow) bpf_map_update_elem(&flows6, key, flow, BPF_ANY)
-#define sl_flow4_remove(key)	bpf_map_delete_elem(&flows, key)
-#define sl_flow6_remove(key)	bpf_map_delete_elem(&flows6, key)
+#define sl_pair_at(id) ((struct sl_flow_pair *)bpf_map_lookup_elem(&flows, id))
 
 SL_INLINE __u32 sl_now_ms(void)
 {
@@ -62,5 +55,7 @@ static __attribute__((noinline)) int sl_tell_event(__u32 pair, __u16 generation,
 		sl_count(SL_EVENTS_LOST, 0);
 	return error;
 }
+
+#include "index.h"
 
 #endif

@@ -9,6 +9,7 @@
 #include "environment.h"
 
 #include <sluice/errors.h>
+#include <sluice/find.h>
 #include <sluice/track.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -253,10 +254,10 @@ __attribute__((noinline)) int sl_splice_plain(struct __sk_buff *ctx)
 	struct sl_packet p;
 
 	parsed = sl_packet_glance(&p, data, end);
+	if (parsed == SL_PARSED_PLAIN)
+		parsed = sl_find_plain(&p, data, end, &found);
 	if (parsed != SL_PARSED_PLAIN)
 		return parsed == SL_PARSED_RARE ? SL_RARE : TC_ACT_UNSPEC;
-	if (!find(ctx, &p, &found))
-		return TC_ACT_UNSPEC;
 	if (!sl_packet_parse_plain(&p, data, end, ctx->len) || p.frame_len > ctx->len ||
 	    !note_arrival(ctx, &p, &arrival) || !sl_is_routine(&p, &found, &arrival))
 		return SL_RARE;

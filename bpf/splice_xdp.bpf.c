@@ -9,6 +9,7 @@
 #include "environment.h"
 
 #include <sluice/errors.h>
+#include <sluice/find.h>
 #include <sluice/track.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -197,10 +198,10 @@ __attribute__((noinline)) int sl_splice_plain(struct xdp_md *ctx)
 	struct sl_packet p;
 
 	parsed = sl_packet_glance(&p, data, end);
+	if (parsed == SL_PARSED_PLAIN)
+		parsed = sl_find_plain(&p, data, end, &found);
 	if (parsed != SL_PARSED_PLAIN)
 		return parsed == SL_PARSED_RARE ? SL_RARE : XDP_PASS;
-	if (!find(ctx, &p, &found))
-		return XDP_PASS;
 	if (!sl_packet_parse_plain(&p, data, end, end - data) || !is_whole(ctx, &p) ||
 	    !note_arrival(ctx, &p, &arrival) || !sl_is_routine(&p, &found, &arrival))
 		return SL_RARE;

@@ -39,13 +39,6 @@ SL_INLINE struct sl_flow_pair *sl_pair_at(const __u32 *id)
 	return *id < here->options.pairs ? &here->pairs[*id] : NULL;
 }
 
-SL_INLINE struct sl_flow *sl_flow_find(const struct sl_dpdk_flows *f, const void *key)
-{
-	int at = rte_hash_lookup(f->keys, key);
-
-	return at < 0 ? NULL : &f->at[at];
-}
-
 SL_INLINE int sl_flow_put(struct sl_dpdk_flows *f, const void *key, const struct sl_flow *flow)
 {
 	int at = rte_hash_add_key(f->keys, key);
@@ -56,12 +49,10 @@ SL_INLINE int sl_flow_put(struct sl_dpdk_flows *f, const void *key, const struct
 	return 0;
 }
 
-#define sl_flow4_find(key)	sl_flow_find(&here->ip4, key)
-#define sl_flow6_find(key)	sl_flow_find(&here->ip6, key)
-#define sl_flow4_put(key, flow) sl_flow_put(&here->ip4, key, flow)
-#define sl_flow6_put(key, flow) sl_flow_put(&here->ip6, key, flow)
-#define sl_flow4_remove(key)	rte_hash_del_key(here->ip4.keys, key)
-#define sl_flow6_remove(key)	rte_hash_del_key(here->ip6.keys, key)
+#define sl_flow4_put(key, flow)	   sl_flow_put(&here->ip4, key, flow)
+#define sl_flow6_put(key, flow)	   sl_flow_put(&here->ip6, key, flow)
+#define sl_flow4_remove(key, flow) ((void)(flow), rte_hash_del_key(here->ip4.keys, key))
+#define sl_flow6_remove(key, flow) ((void)(flow), rte_hash_del_key(here->ip6.keys, key))
 
 SL_INLINE __u32 sl_now_ms(void)
 {
@@ -86,5 +77,28 @@ SL_INLINE void sl_tell_event(__u32 pair, __u16 generation, enum sl_event_type ty
 
 	here->options.on_event(here->options.owner, &e);
 }
+
+#include <sluice/steps.h>
+
+/* A flow whose slot has a new owner counts as stale. */
+SL_INLINE int sl_flow_find(const struct sl_dpdk_flows *f, const void *key, struct sl_found *ret)
+{
+	int at = rte_hash_lookup(f->keys, key);
+
+	if (at < 0)
+		return 0;
+	*ret = (struct sl_found){
+		.id = f->at[at].pair, .leg = f->at[at].leg & 1, .generation = f->at[at].generation};
+	ret->pair = sl_pair_at(&ret->id);
+	if (!ret->pair || ret->pair->generation != ret->generation) {
+		sl_count(SL_PASS_STALE, 0);
+		return 0;
+	}
+	sl_found_legs(ret);
+	return 1;
+}
+
+#define sl_flow4_find(key, ret) sl_flow_find(&here->ip4, key, ret)
+#define sl_flow6_find(key, ret) sl_flow_find(&here->ip6, key, ret)
 
 #endif

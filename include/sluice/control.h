@@ -5,9 +5,10 @@
 /* What the control plane does to a pair, atomic with regard to its packets. One call where map
  * updates from user space would take several system calls, and could not look and act at once. */
 
+#include <sluice/find.h>
 #include <sluice/handover.h>
 
-/* A leg's addresses as a packet from its peer carries them, in the map of their family. */
+/* A leg's addresses as a packet from its peer carries them. */
 struct sl_leg_flow {
 	struct sl_flow_key ip4;
 	struct sl_flow6_key ip6;
@@ -22,52 +23,49 @@ SL_INLINE void sl_leg_flow(const __u8 *peer, const __u8 *local, __be16 peer_port
 	sl_copy_words(ret->ip4.dst, local + 12, 1);
 	sl_copy_words(ret->ip6.src, peer, 4);
 	sl_copy_words(ret->ip6.dst, local, 4);
-	ret->ip4.sport = ret->ip6.sport = sl_ntoh16(peer_port);
-	ret->ip4.dport = ret->ip6.dport = sl_ntoh16(local_port);
+	ret->ip4.sport = ret->ip6.sport = peer_port;
+	ret->ip4.dport = ret->ip6.dport = local_port;
 }
 
-SL_INLINE struct sl_flow *sl_look_up(const struct sl_leg_flow *at)
+SL_INLINE int sl_look_up(const struct sl_leg_flow *at, struct sl_found *ret)
 {
-	return at->is_ip4 ? sl_flow4_find(&at->ip4) : sl_flow6_find(&at->ip6);
+	return at->is_ip4 ? sl_flow4_find(&at->ip4, ret) : sl_flow6_find(&at->ip6, ret);
 }
 
-/* Whether the flow's pair has ended, so that another may take its addresses. */
-SL_INLINE int sl_is_over(const struct sl_flow *flow)
+/* Whether a pair has ended, so that another may take its addresses. */
+SL_INLINE int sl_is_over(const struct sl_flow_pair *pair)
 {
-	struct sl_flow_pair *pair = sl_pair_at(&flow->pair);
-
-	return !pair || pair->generation != flow->generation || pair->state == SL_FLOW_FREE ||
-	       pair->state == SL_FLOW_DEAD || pair->state == SL_FLOW_CLOSED;
+	return pair->state == SL_FLOW_FREE || pair->state == SL_FLOW_DEAD ||
+	       pair->state == SL_FLOW_CLOSED;
 }
 
 SL_INLINE int sl_add_flow(struct sl_control *c, struct sl_control_leg *l, __u8 leg)
 {
 	struct sl_flow flow = {.pair = c->pair, .generation = c->generation, .leg = leg};
 	struct sl_leg_flow at;
-	struct sl_flow *old;
+	struct sl_found old;
 	long error;
 
 	sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
-	old = sl_look_up(&at);
-	if (old && !sl_is_over(old))
+	if (sl_look_up(&at, &old) && !sl_is_over(old.pair))
 		return -EEXIST;
 	error = at.is_ip4 ? sl_flow4_put(&at.ip4, &flow) : sl_flow6_put(&at.ip6, &flow);
 	return error ? -ENOSPC : 0;
 }
 
-SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l)
+SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l, __u8 leg)
 {
+	struct sl_flow flow = {.pair = c->pair, .generation = c->generation, .leg = leg};
 	struct sl_leg_flow at;
-	struct sl_flow *flow;
+	struct sl_found found;
 
 	sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
-	flow = sl_look_up(&at);
-	if (!flow || flow->pair != c->pair || flow->generation != c->generation)
+	if (!sl_look_up(&at, &found) || found.id != c->pair || found.generation != c->generation)
 		return;
 	if (at.is_ip4)
-		sl_flow4_remove(&at.ip4);
+		sl_flow4_remove(&at.ip4, &flow);
 	else
-		sl_flow6_remove(&at.ip6);
+		sl_flow6_remove(&at.ip6, &flow);
 }
 
 SL_INLINE void sl_set_up_leg(struct sl_leg *l, const struct sl_control_leg *c)
@@ -81,8 +79,8 @@ SL_INLINE void sl_set_up_leg(struct sl_leg *l, const struct sl_control_leg *c)
 
 SL_INLINE void sl_release(struct sl_control *c, struct sl_flow_pair *pair)
 {
-	sl_remove_flow(c, &pair->leg[0]);
-	sl_remove_flow(c, &pair->leg[1]);
+	sl_remove_flow(c, &pair->leg[0], 0);
+	sl_remove_flow(c, &pair->leg[1], 1);
 	sl_pair_lock(pair);
 	pair->state = SL_FLOW_FREE;
 	sl_pair_unlock(pair);
@@ -119,7 +117,7 @@ SL_INLINE void sl_arm_leg(struct sl_leg *l, const struct sl_control_leg *c)
 {
 	l->exp = c->exp;
 	l->wseq = c->wseq;
-	l->ts_offset = c->ts_offset;
+	l->ts_add = c->ts_offset;
 	l->mss = c->mss;
 	l->peer_wscale = c->peer_wscale;
 	l->local_wscale = c->local_wscale;

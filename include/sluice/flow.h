@@ -12,9 +12,8 @@
  * bpftool prints as such. Sequence numbers of a leg are those on the wire of that leg. Any change of
  * layout or meaning raises SL_LAYOUT_VERSION.
  *
- * Memory: a pair takes 256 bytes in `pairs`, all allocated when the map is made. `flows` adds two
- * preallocated elements of 72 bytes (48 of the kernel's, 16 key, 8 value) and two buckets of 16;
- * `flows6` two buckets of 16, and two elements of 112 as long as an IPv6 pair is there. */
+ * Memory: a pair takes 240 bytes in `flows` and four places of 4 bytes in `buckets` (five to eight where
+ * half the number of pairs is no power of two), all allocated when the maps are made. */
 
 #include <linux/types.h>
 #ifndef __bpf__
@@ -22,7 +21,7 @@
 #endif
 
 #define SL_LAYOUT_MAGIC	  0x65636c73 /* "slce" */
-#define SL_LAYOUT_VERSION 4
+#define SL_LAYOUT_VERSION 5
 
 /* Enums of a field's size, so that bpftool prints names. */
 #define SL_ENUM_BYTE __attribute__((packed))
@@ -40,7 +39,7 @@ enum SL_ENUM_BYTE sl_flow_state {
 /* struct sl_leg.flags */
 enum sl_leg_flag {
 	SL_LEG_SEEN = 1 << 0,	    /* a packet was noted: end, ack, mac and ifindex are valid */
-	SL_LEG_FIN = 1 << 1,	    /* the peer sent FIN; once ACTIVE fin_end is valid */
+	SL_LEG_FIN = 1 << 1,	    /* the peer sent FIN; once ACTIVE exp is its end */
 	SL_LEG_FIN_ACKED = 1 << 2,  /* the other peer acknowledged that FIN */
 	SL_LEG_RST = 1 << 3,	    /* the peer sent RST */
 	SL_LEG_TSVAL = 1 << 4,	    /* ts_last is valid */
@@ -59,28 +58,43 @@ enum SL_ENUM_BYTE sl_output {
 	SL_OUTPUTS,
 };
 
-/* Key of `flows`: an IPv4 packet's addresses and ports as it arrives at the proxy. */
+/* A flow: an IPv4 packet's addresses and ports as it arrives at the proxy. */
 struct sl_flow_key {
 	__u8 src[4];
 	__u8 dst[4];
-	__u16 sport;
-	__u16 dport;
+	__be16 sport;
+	__be16 dport;
 } __attribute__((aligned(4)));
 
-/* The same of an IPv6 packet: key of `flows6`. */
+/* The same of an IPv6 packet. */
 struct sl_flow6_key {
 	__u8 src[16];
 	__u8 dst[16];
-	__u16 sport;
-	__u16 dport;
+	__be16 sport;
+	__be16 dport;
 } __attribute__((aligned(4)));
 
-/* Value of both: whose packet it is. Valid if the pair's generation is the same. */
+/* Whose packets a flow has. Valid if the pair's generation is the same. */
 struct sl_flow {
-	__u32 pair; /* index into `pairs` */
+	__u32 pair; /* index into `flows` */
 	__u16 generation;
 	__u8 leg; /* 0: from the client, 1: from the server */
 	__u8 reserved;
+};
+
+#define SL_BUCKET_ENTRIES 8
+#define SL_PAIRS_MAX	  (1u << 22) /* what an entry of `buckets` can name */
+
+/* Value of `buckets`, an array: which pairs' flows there are (index.h). */
+struct sl_bucket {
+	__u32 entry[SL_BUCKET_ENTRIES];
+};
+
+/* The only value of `secret`: random numbers that place the entries. */
+struct sl_index_secret {
+	__u64 number[10];
+	__u32 mask; /* buckets - 1 */
+	__u32 reserved;
 };
 
 /* One leg of a pair; what it says of a stream is about the bytes that come *from* its peer. Addresses
@@ -94,22 +108,22 @@ struct sl_leg {
 	__u16 flags; /* enum sl_leg_flag */
 	__u8 peer_mac[6];
 	__u8 local_mac[6];
-	__u16 mss;	   /* largest segment the peer takes, bytes; 0: unknown */
-	__be16 tag[2];	   /* TCI of the VLAN tags, the outer one first */
-	__u32 end;	   /* highest sequence number after a segment that arrived from the peer */
-	__u32 ack;	   /* highest acknowledgement number that arrived */
-	__u32 edge;	   /* ACTIVE: highest right window edge this peer offered (ack + window) */
-	__u32 seq_add;	   /* ACTIVE: added to the peer's sequence numbers */
-	__u32 ts_add;	   /* ACTIVE: added to the peer's TSval */
-	__u32 ts_last;	   /* highest TSval that arrived before the flip, peer's ticks */
-	__u32 wseq;	   /* the proxy's next sequence number to this peer (write_seq) */
-	__u64 packets;	   /* spliced from the peer; a super-packet counts as one */
-	__u64 bytes;	   /* TCP payload of those, retransmissions included */
-	__u32 exp;	   /* the proxy has read and relayed up to here (the socket's copied_seq) */
-	__u32 ts_offset;   /* TSval of the proxy's socket minus CLOCK_MONOTONIC, ms */
-	__u32 fin_end;	   /* ACTIVE: sequence number after the peer's FIN */
-	__u8 peer_wscale;  /* the window scale that the peer announced */
-	__u8 local_wscale; /* the one that the proxy announced to it */
+	__u16 mss;     /* largest segment the peer takes, bytes; 0: unknown */
+	__be16 tag[2]; /* TCI of the VLAN tags, the outer one first */
+	__u32 end;     /* highest sequence number after a segment that arrived from the peer */
+	__u32 ack;     /* highest acknowledgement number that arrived */
+	__u32 edge;    /* ACTIVE: highest right window edge this peer offered (ack + window) */
+	__u32 seq_add; /* ACTIVE: added to the peer's sequence numbers */
+	__u32 ts_add;  /* ACTIVE: added to the peer's TSval; ARMED: TSval of the proxy's socket
+			    * minus CLOCK_MONOTONIC, ms */
+	__u32 ts_last; /* highest TSval that arrived before the flip, peer's ticks */
+	__u32 wseq;    /* the proxy's next sequence number to this peer (write_seq) */
+	__u64 packets; /* spliced from the peer; a super-packet counts as one */
+	__u64 bytes;   /* TCP payload of those, retransmissions included */
+	__u32 exp; /* ARMED: the proxy has read and relayed up to here (the socket's copied_seq);
+		    * ACTIVE, SL_LEG_FIN: sequence number after the peer's FIN */
+	__u8 peer_wscale;      /* the window scale that the peer announced */
+	__u8 local_wscale;     /* the one that the proxy announced to it */
 	enum sl_output output; /* how packets reach this peer */
 	__u8 tagging;	       /* number of VLAN tags, | SL_TAG_SERVICE if the outer is 802.1ad */
 };
@@ -122,7 +136,7 @@ enum sl_pair_flag {
 	SL_PAIR_TIMESTAMPS = 1 << 2, /* both legs have timestamps: translate them */
 };
 
-/* Value of `pairs`, an array. */
+/* Value of `flows`, an array. */
 struct sl_flow_pair {
 #ifdef __bpf__
 	struct bpf_spin_lock lock; /* all but the counters and maxima of ACTIVE: those race, see
@@ -200,7 +214,7 @@ enum sl_event_type {
 	SL_EVENT_FAILED = 6,  /* given up: reset what is left */
 };
 
-/* Records of the ring buffer `events`. A lost one is counted; every state can be read from `pairs`. */
+/* Records of the ring buffer `events`. A lost one is counted; every state can be read from `flows`. */
 struct sl_event {
 	__u32 pair;
 	__u16 generation;
@@ -262,7 +276,7 @@ struct sl_control {
 	__u8 flags; /* ARM: SL_PAIR_LINGER or 0 */
 	struct sl_control_leg leg[2];
 	__s32 ret;	  /* 0; -ESTALE: not this generation; -EBUSY: not in this state; -EEXIST: a
-			   * flow is another live pair's; -ENOSPC: `flows` is full; -ENOENT: no
+			   * flow is another live pair's; -ENOSPC: `buckets` are full; -ENOENT: no
 			   * such slot; -EOPNOTSUPP: see ret_refusal */
 	__u8 ret_state;	  /* after the call */
 	__u8 ret_flags;	  /* enum sl_pair_flag, after the call */
@@ -282,8 +296,10 @@ struct sl_layout {
 SL_ABI_SIZE(struct sl_flow_key, 12);
 SL_ABI_SIZE(struct sl_flow6_key, 36);
 SL_ABI_SIZE(struct sl_flow, 8);
-SL_ABI_SIZE(struct sl_leg, 120);
-SL_ABI_SIZE(struct sl_flow_pair, 256);
+SL_ABI_SIZE(struct sl_bucket, 32);
+SL_ABI_SIZE(struct sl_index_secret, 88);
+SL_ABI_SIZE(struct sl_leg, 112);
+SL_ABI_SIZE(struct sl_flow_pair, 240);
 SL_ABI_SIZE(struct sl_counter, 16);
 SL_ABI_SIZE(struct sl_counters, SL_REASON_COUNT * sizeof(struct sl_counter));
 SL_ABI_SIZE(struct sl_event, 8);

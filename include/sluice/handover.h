@@ -39,17 +39,19 @@ SL_INLINE int sl_is_drained(const struct sl_flow_pair *pair)
 	       !sl_after(pair->leg[1].wseq, pair->leg[1].ack);
 }
 
-SL_INLINE void sl_flip_leg(struct sl_leg *from, const struct sl_leg *to, __u32 now_ms)
+SL_INLINE void sl_flip_leg(struct sl_leg *from, __u32 to_offset, __u32 now_ms)
 {
-	from->ts_add = now_ms + sl_ts_slack_ms + to->ts_offset - from->ts_last;
+	from->ts_add = now_ms + sl_ts_slack_ms + to_offset - from->ts_last;
 	from->edge = from->ack;
 }
 
 /* Under the lock, and ready. */
 SL_INLINE void sl_flip(struct sl_flow_pair *pair, __u32 now_ms)
 {
-	sl_flip_leg(&pair->leg[0], &pair->leg[1], now_ms);
-	sl_flip_leg(&pair->leg[1], &pair->leg[0], now_ms);
+	__u32 offset = pair->leg[0].ts_add; /* until it is what is added */
+
+	sl_flip_leg(&pair->leg[0], pair->leg[1].ts_add, now_ms);
+	sl_flip_leg(&pair->leg[1], offset, now_ms);
 	sl_pair_prepare(pair);
 	pair->flip_ms = now_ms;
 	if (sl_is_drained(pair))

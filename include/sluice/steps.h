@@ -10,9 +10,9 @@
  *
  *   sl_pair_lock(pair), sl_pair_unlock(pair)    nothing of the following is called in between
  *   struct sl_flow_pair *sl_pair_at(const __u32 *id)                  NULL: no such slot
- *   struct sl_flow *sl_flow4_find(const struct sl_flow_key *key)      NULL: none
+ *   int sl_flow4_find(const struct sl_flow_key *key, struct sl_found *ret)    0: not a pair's
  *   long sl_flow4_put(key, const struct sl_flow *flow)                adds or replaces; 0: done
- *   sl_flow4_remove(key)                        and the same as sl_flow6_... with struct sl_flow6_key
+ *   sl_flow4_remove(key, flow)                  and the same as sl_flow6_... with struct sl_flow6_key
  *   sl_count(reason, bytes), sl_count_sent(reason, bytes)  of a packet or an incident; the second is
  *                                               for what is counted all the time
  *   sl_tell_event(pair, generation, type, leg)  to the control plane: struct sl_event
@@ -69,63 +69,27 @@ SL_INLINE int sl_is_spliced(const struct sl_flow_pair *pair)
 	return pair->state == SL_FLOW_ACTIVE || pair->state == SL_FLOW_CLOSED;
 }
 
-/* [data, end) is the frame that was parsed. NULL: not ours. */
-SL_INLINE struct sl_flow *sl_find_flow(const struct sl_packet *p, const void *data, const void *end)
+SL_INLINE void sl_found_legs(struct sl_found *f)
 {
-	const struct iphdr *ip4 = (const void *)((const __u8 *)data + (p->l3_at & 31));
-	const struct ipv6hdr *ip6 = (const void *)ip4;
-	const struct tcphdr *tcp = (const void *)((const __u8 *)data + (p->l4_at & 127));
-	union {
-		struct sl_flow_key ip4;
-		struct sl_flow6_key ip6;
-	} key;
-
-	if ((const void *)(ip4 + 1) > end || (const void *)(tcp + 1) > end)
-		return NULL;
-	if (p->version == 4) {
-		sl_copy_words(key.ip4.src, &ip4->saddr, 1);
-		sl_copy_words(key.ip4.dst, &ip4->daddr, 1);
-		key.ip4.sport = sl_ntoh16(tcp->source);
-		key.ip4.dport = sl_ntoh16(tcp->dest);
-		return sl_flow4_find(&key.ip4);
-	}
-	if ((const void *)(ip6 + 1) > end)
-		return NULL;
-	sl_copy_words(key.ip6.src, &ip6->saddr, 4);
-	sl_copy_words(key.ip6.dst, &ip6->daddr, 4);
-	key.ip6.sport = sl_ntoh16(tcp->source);
-	key.ip6.dport = sl_ntoh16(tcp->dest);
-	return sl_flow6_find(&key.ip6);
+	f->from = f->leg ? &f->pair->leg[1] : &f->pair->leg[0];
+	f->to = f->leg ? &f->pair->leg[0] : &f->pair->leg[1];
 }
 
-/* The pair of a flow, which may be NULL. False: not ours. A flow whose slot has a new owner counts as
- * stale. */
-SL_INLINE int sl_found_of(const struct sl_flow *flow, struct sl_found *ret)
+SL_INLINE void sl_key4_of(const struct iphdr *ip, const struct tcphdr *tcp, struct sl_flow_key *ret)
 {
-	struct sl_flow_pair *pair;
-	__u32 id;
-
-	if (!flow)
-		return 0;
-	id = flow->pair;
-	ret->leg = flow->leg & 1;
-	ret->generation = flow->generation;
-	pair = sl_pair_at(&id);
-	if (!pair || pair->generation != ret->generation) {
-		sl_count(SL_PASS_STALE, 0);
-		return 0;
-	}
-	ret->id = id;
-	ret->pair = pair;
-	ret->from = ret->leg ? &pair->leg[1] : &pair->leg[0];
-	ret->to = ret->leg ? &pair->leg[0] : &pair->leg[1];
-	return 1;
+	sl_copy_words(ret->src, &ip->saddr, 1);
+	sl_copy_words(ret->dst, &ip->daddr, 1);
+	ret->sport = tcp->source;
+	ret->dport = tcp->dest;
 }
 
-SL_INLINE int sl_find(const struct sl_packet *p, const void *data, const void *end,
-		      struct sl_found *ret)
+SL_INLINE void sl_key6_of(const struct ipv6hdr *ip, const struct tcphdr *tcp,
+			  struct sl_flow6_key *ret)
 {
-	return sl_found_of(sl_find_flow(p, data, end), ret);
+	sl_copy_words(ret->src, &ip->saddr, 4);
+	sl_copy_words(ret->dst, &ip->daddr, 4);
+	ret->sport = tcp->source;
+	ret->dport = tcp->dest;
 }
 
 #endif

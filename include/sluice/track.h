@@ -102,11 +102,11 @@ SL_INLINE int sl_note_fins(const struct sl_packet *p, struct sl_flow_pair *pair,
 			   struct sl_leg *from, struct sl_leg *to)
 {
 	if (p->flags & SL_TCP_FIN && !(from->flags & SL_LEG_FIN_ACKED)) {
-		from->fin_end = p->seq_end;
+		from->exp = p->seq_end;
 		from->flags |= SL_LEG_FIN;
 	}
 	if (to->flags & SL_LEG_FIN && p->flags & SL_TCP_ACK &&
-	    !sl_after(to->fin_end, p->ack - to->seq_add))
+	    !sl_after(to->exp, p->ack - to->seq_add))
 		to->flags |= SL_LEG_FIN_ACKED;
 	if (pair->state != SL_FLOW_ACTIVE || !(from->flags & to->flags & SL_LEG_FIN_ACKED))
 		return 0;

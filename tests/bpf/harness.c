@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 
+#include <sluice/index.h>
 #include <sluice/rewrite.h>
 
 #include "control.skel.h"
@@ -63,9 +64,7 @@ int harness_use_control_frame(struct harness *h)
 	if (!c)
 		return -errno;
 	bpf_program__set_autoload(c->progs.sl_control_call, false);
-	bpf_map__set_max_entries(c->maps.pairs, h->pins.slots);
-	bpf_map__set_max_entries(c->maps.flows, 2 * h->pins.slots);
-	bpf_map__set_max_entries(c->maps.flows6, 2 * h->pins.slots);
+	sl_loader_size(c->obj, h->pins.slots);
 	if (!control__load(c))
 		fd = dup(bpf_program__fd(c->progs.sl_control_frame));
 	control__destroy(c);
@@ -106,22 +105,64 @@ struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)
 {
 	struct sl_flow_pair pair;
 
-	if (bpf_map_lookup_elem(h->pins.pairs, &id, &pair))
+	if (bpf_map_lookup_elem(h->pins.flows, &id, &pair))
 		die("pairs");
 	return pair;
 }
 
-static int install_flow(struct harness *h, const struct sl_leg *l, const struct sl_flow *flow)
+/* Where the entry of a leg's flow is kept. */
+static void find_place(struct harness *h, const struct sl_leg *l, struct sl_index_place *ret)
 {
-	struct sl_flow_key key = {.sport = ntohs(l->peer_port), .dport = ntohs(l->local_port)};
-	struct sl_flow6_key key6 = {.sport = key.sport, .dport = key.dport};
+	struct sl_flow_key key = {.sport = l->peer_port, .dport = l->local_port};
+	struct sl_flow6_key key6 = {.sport = l->peer_port, .dport = l->local_port};
+	struct sl_index_secret secret;
+	uint32_t zero = 0;
 
+	if (bpf_map_lookup_elem(h->pins.secret, &zero, &secret))
+		die("secret");
 	memcpy(key.src, l->peer + 12, 4);
 	memcpy(key.dst, l->local + 12, 4);
 	memcpy(key6.src, l->peer, 16);
 	memcpy(key6.dst, l->local, 16);
-	return l->peer[0] ? bpf_map_update_elem(h->pins.flows6, &key6, flow, BPF_ANY)
-			  : bpf_map_update_elem(h->pins.flows, &key, flow, BPF_ANY);
+	if (sl_is_ip4(l->peer))
+		sl_index_place4(&secret, &key, ret);
+	else
+		sl_index_place6(&secret, &key6, ret);
+}
+
+/* Writes `to` over all places of a bucket that hold `from`, or over the first. */
+static bool change_bucket(struct harness *h, uint32_t id, uint32_t from, uint32_t to, bool all)
+{
+	struct sl_bucket b;
+	bool done = false;
+
+	if (bpf_map_lookup_elem(h->pins.buckets, &id, &b))
+		die("buckets");
+	for (int i = 0; i < SL_BUCKET_ENTRIES && (all || !done); i++) {
+		if (b.entry[i] != from)
+			continue;
+		b.entry[i] = to;
+		done = true;
+	}
+	if (done && bpf_map_update_elem(h->pins.buckets, &id, &b, BPF_ANY))
+		die("buckets");
+	return done;
+}
+
+static void install_flow(struct harness *h, const struct sl_leg *l, const struct sl_flow *flow)
+{
+	struct sl_index_place at;
+	uint32_t entry;
+
+	find_place(h, l, &at);
+	entry = sl_entry_of(&at, flow);
+	for (int i = 0; i < 2; i++) /* installed before */
+		if (change_bucket(h, at.bucket[i], entry, entry, false))
+			return;
+	for (int i = 0; i < 2; i++)
+		if (change_bucket(h, at.bucket[i], 0, entry, false))
+			return;
+	die("no room for a flow");
 }
 
 void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair)
@@ -132,22 +173,28 @@ void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *
 	for (int i = 0; i < 2; i++) {
 		struct sl_flow flow = {.pair = id, .generation = pair->generation, .leg = i};
 
-		if (install_flow(h, &pair->leg[i], &flow))
-			die("flows");
+		install_flow(h, &pair->leg[i], &flow);
 	}
-	if (bpf_map_update_elem(h->pins.pairs, &id, &fixed, BPF_ANY))
-		die("pairs");
-}
-
-int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow)
-{
-	return bpf_map_update_elem(h->pins.flows, key, flow, BPF_NOEXIST);
-}
-
-void harness_remove_flow(struct harness *h, const struct sl_flow_key *key)
-{
-	if (bpf_map_delete_elem(h->pins.flows, key))
+	if (bpf_map_update_elem(h->pins.flows, &id, &fixed, BPF_ANY))
 		die("flows");
+}
+
+/* No pair's entry: what no packet looks for. */
+#define STRANGER 1u
+
+void harness_fill(struct harness *h, const struct sl_flow_pair *pair, int leg)
+{
+	struct sl_index_place at;
+
+	find_place(h, &pair->leg[leg], &at);
+	for (int i = 0; i < 2; i++)
+		change_bucket(h, at.bucket[i], 0, STRANGER, true);
+}
+
+void harness_clear(struct harness *h)
+{
+	for (uint32_t i = 0; i < sl_index_buckets(h->pins.slots); i++)
+		change_bucket(h, i, STRANGER, 0, true);
 }
 
 uint64_t harness_count(struct harness *h, enum sl_reason reason)

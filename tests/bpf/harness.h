@@ -48,9 +48,9 @@ enum outcome harness_run(struct harness *h, int hook, uint8_t *frame, size_t len
 struct sl_flow_pair harness_pair(struct harness *h, uint32_t id);
 /* Makes slot id hold this pair, with both flows. */
 void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair);
-/* Adds a flow that is not there yet; 0, or not if there is no room. */
-int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow);
-void harness_remove_flow(struct harness *h, const struct sl_flow_key *key);
+/* Takes all room for the flow of this leg, and none of the other's; until harness_clear(). */
+void harness_fill(struct harness *h, const struct sl_flow_pair *pair, int leg);
+void harness_clear(struct harness *h);
 uint64_t harness_count(struct harness *h, enum sl_reason reason);
 /* Takes the next event out of the ring buffer; false: there is none. */
 bool harness_event(struct harness *h, struct sl_event *ret);

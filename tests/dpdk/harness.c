@@ -73,17 +73,38 @@ struct sl_flow_pair harness_pair(struct harness *h, uint32_t id)
 	return *sl_dpdk_splice_pair(table, id);
 }
 
-int harness_put_flow(struct harness *h, const struct sl_flow_key *key, const struct sl_flow *flow)
+/* Flows of no pair. */
+static int put_stranger(uint16_t n)
 {
-	here = table;
-	return sl_flow4_put(key, flow);
+	const struct sl_flow_key key = {.sport = 1, .dport = n};
+	const struct sl_flow flow = {.pair = HARNESS_SLOTS + 1};
+
+	return sl_flow4_put(&key, &flow);
 }
 
-void harness_remove_flow(struct harness *h, const struct sl_flow_key *key)
+static void remove_stranger(uint16_t n)
+{
+	const struct sl_flow_key key = {.sport = 1, .dport = n};
+
+	sl_flow4_remove(&key, NULL);
+}
+
+void harness_fill(struct harness *h, const struct sl_flow_pair *pair, int leg)
+{
+	uint16_t n = 1;
+
+	here = table;
+	while (n <= 2 * HARNESS_SLOTS && !put_stranger(n))
+		n++;
+	if (leg == 1) /* added last: there is room for the first alone */
+		remove_stranger(1);
+}
+
+void harness_clear(struct harness *h)
 {
 	here = table;
-	if (sl_flow4_remove(key) < 0)
-		die("no such flow");
+	for (uint16_t n = 1; n <= 2 * HARNESS_SLOTS; n++)
+		remove_stranger(n);
 }
 
 void harness_install(struct harness *h, uint32_t id, const struct sl_flow_pair *pair)

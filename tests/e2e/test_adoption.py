@@ -227,6 +227,39 @@ def the_command_line_shows_an_adopted_pair(lab):
     place.sluice.stop()
 
 
+def sluice(place, *arguments):
+    return place.sluice.net.proxy.run(*place.sluice.prefix, place.sluice.binary, *arguments, text=True)
+
+
+@suite.test()
+def what_another_version_has_pinned_is_left_alone(lab):
+    """A process that finds maps of another layout copies and says why; unload is the way out."""
+    place = lab.open(splice={"pairs": 16})
+    place.sluice.stop()
+    (layout,) = place.sluice.dump("layout")
+    older = layout["value"] | {"version": layout["value"]["version"] - 1}
+    raw = b"".join(older[name].to_bytes(4, "little") for name in ("magic", "version", "pair_size", "pairs"))
+    place.sluice.net.proxy.run(*place.sluice.prefix, "bpftool", "map", "update", "pinned",
+                               "/sys/fs/bpf/sluice/layout", "key", "0", "0", "0", "0", "value",
+                               *[str(b) for b in raw], check=True)
+    place.sluice.start()
+    report = place.sluice.engine()
+    equal((report["available"], report["reason"]),
+          (False, "another version is loaded: run `sluice unload` first"), "engine")
+    with place.open_tunnels(1):
+        equal([f["engine"] for f in place.sluice.flows()], ["copy"], "who carries it")
+    place.sluice.stop()
+    done = sluice(place, "load", "--dev", "lo")
+    equal(done.returncode, 1, "load")
+    check("maps of another version are pinned there" in done.stderr, lambda: done.stderr)
+    equal(place.sluice.dump("layout")[0]["value"], older, "the layout")
+    equal(sluice(place, "unload").returncode, 0, "unload")
+    place.start()
+    with place.tunnels(1):
+        pass
+    place.sluice.stop()
+
+
 if __name__ == "__main__":
     # Slots come back soon.
     sys.exit(suite.main(lambda: FreshPlace(time_wait="500ms")))

@@ -275,7 +275,7 @@ static const struct bad {
 	 "t:1:19: splice.devices: expected auto, none, or names of devices, got 'a/b'"},
 	{"splice: {devices: a234567890123456}\n", "t:1:19: splice.devices: expected auto, none, or "
 						  "names of devices, got 'a234567890123456'"},
-	{"splice: {pairs: 15}\n", "t:1:17: splice.pairs: expected 16 to 16777216, got '15'"},
+	{"splice: {pairs: 15}\n", "t:1:17: splice.pairs: expected 16 to 4194304, got '15'"},
 	{"splice: {ports: 20-10}\n",
 	 "t:1:17: splice.ports: expected a port from 1 to 65535 or a range such as 8000-8100, "
 	 "got '20-10'"},

@@ -17,7 +17,6 @@
 #include "splice/pins.h"
 
 #define DEFAULT_PAIRS 65536
-#define MOST_PAIRS    (1u << 24)
 #define MOST_DEVICES  64
 #define MOST_SHOWN    256
 
@@ -93,7 +92,7 @@ static bool parse_pairs(const char *text, uint32_t *ret)
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
 
-	if (*end || text[0] < '0' || text[0] > '9' || !n || n > MOST_PAIRS)
+	if (*end || text[0] < '0' || text[0] > '9' || !n || n > SL_PAIRS_MAX)
 		return false;
 	*ret = n;
 	return true;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include <bpf/bpf.h>
@@ -19,6 +20,8 @@
 #include "splice/libbpf_words.h"
 #include "splice/links.h"
 #include "splice/pins.h"
+
+#include <sluice/index.h>
 
 #include "control.skel.h"
 #include "splice_tc.skel.h"
@@ -36,20 +39,35 @@ static int write_layout(const char *folder, uint32_t pairs)
 	return bpf_map_update_elem(fd, &zero, &l, BPF_ANY) ? -errno : 0;
 }
 
-/* The three objects have the same maps; the first that is loaded makes and pins them. */
-static int load_object(struct bpf_object *object, uint32_t pairs)
+static int write_secret(const char *folder, uint32_t pairs)
+{
+	_sl_close_ int fd = sl_pin_open(folder, "secret");
+	struct sl_index_secret s = {.mask = sl_index_buckets(pairs) - 1};
+	uint32_t zero = 0;
+
+	if (fd < 0)
+		return fd;
+	if (getrandom(s.number, sizeof(s.number), 0) != sizeof(s.number))
+		return -EIO;
+	return bpf_map_update_elem(fd, &zero, &s, BPF_ANY) ? -errno : 0;
+}
+
+void sl_loader_size(struct bpf_object *object, uint32_t pairs)
 {
 	struct bpf_map *map;
 
-	map = bpf_object__find_map_by_name(object, "pairs");
-	if (map)
-		bpf_map__set_max_entries(map, pairs);
 	map = bpf_object__find_map_by_name(object, "flows");
 	if (map)
-		bpf_map__set_max_entries(map, 2 * pairs);
-	map = bpf_object__find_map_by_name(object, "flows6");
+		bpf_map__set_max_entries(map, pairs);
+	map = bpf_object__find_map_by_name(object, "buckets");
 	if (map)
-		bpf_map__set_max_entries(map, 2 * pairs);
+		bpf_map__set_max_entries(map, sl_index_buckets(pairs));
+}
+
+/* The three objects have the same maps; the first that is loaded makes and pins them. */
+static int load_object(struct bpf_object *object, uint32_t pairs)
+{
+	sl_loader_size(object, pairs);
 	return bpf_object__load(object);
 }
 
@@ -116,6 +134,8 @@ static int load_all(const char *folder, uint32_t pairs)
 	/* Before Linux 6.6 a "syscall" program may not take a spin lock. */
 	if (r == -EINVAL || r == -EACCES)
 		r = load_control(folder, pairs, false);
+	if (!r)
+		r = write_secret(folder, pairs);
 	return r ? r : write_layout(folder, pairs);
 }
 

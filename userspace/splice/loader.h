@@ -5,7 +5,7 @@
 /* The packet engine's BPF side: programs, maps and links, pinned under one folder of a bpffs, where
  * they outlive this process. Nothing here logs; all functions return 0 or -errno.
  *
- * Pins: flows, pairs, counters, events, layout (maps); splice_tc, control, splice_xdp (programs);
+ * Pins: flows, buckets, secret, counters, events, layout (maps); splice_tc, control, splice_xdp (programs);
  * link_DEVICE_IFINDEX_HOOK. Needs CAP_BPF and CAP_NET_ADMIN; CAP_PERFMON, too, for the verifier's
  * sake; CAP_SYS_ADMIN only where a bpffs has to be mounted first, which is the administrator's. */
 
@@ -25,6 +25,10 @@ const char *sl_hook_name(enum sl_hook h);
  * kept, whatever `pairs` says. -EPROTO: maps of another layout are pinned there (unload first);
  * -EPERM: privileges; -ENOENT: no bpffs. */
 int sl_loader_load(const char *folder, uint32_t pairs);
+
+/* Gives the maps of an object that is not loaded yet the size for so many pairs. */
+struct bpf_object;
+void sl_loader_size(struct bpf_object *object, uint32_t pairs);
 
 /* The XDP program, too, beside what is loaded already: half of the verifier's work, for devices that ask
  * for it. Once is enough; sl_loader_attach() does it when it has to. */

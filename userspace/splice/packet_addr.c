@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Addresses as the flow maps hold them: IPv4 is written as an IPv4-mapped IPv6 address. */
+/* Addresses as the pairs hold them: IPv4 is written as an IPv4-mapped IPv6 address. */
 
 #include <string.h>
 

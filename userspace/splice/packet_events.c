@@ -108,7 +108,7 @@ static uint32_t scan_batch(struct sl_packet_scan *scan)
 		 last = scan->at - 1;
 	uint32_t out;
 
-	if (bpf_map_lookup_batch(shared->pins.pairs, scan->at ? &last : NULL, &out, scan->keys,
+	if (bpf_map_lookup_batch(shared->pins.flows, scan->at ? &last : NULL, &out, scan->keys,
 				 scan->pairs, &n, NULL) &&
 	    errno != ENOENT)
 		n = 0;

@@ -137,7 +137,7 @@ static int read_slots(void)
 		return r;
 	while (!r && seen < s->pins.slots) {
 		n = SL_PACKET_SCAN_BATCH;
-		r = bpf_map_lookup_batch(s->pins.pairs, seen ? &at : NULL, &at, s->scan.keys,
+		r = bpf_map_lookup_batch(s->pins.flows, seen ? &at : NULL, &at, s->scan.keys,
 					 s->scan.pairs, &n, NULL);
 		if (r && errno != ENOENT)
 			return -errno;

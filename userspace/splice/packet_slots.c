@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The slots of `pairs` and the source ports of upstream connections, for all instances.
+/* The slots of `flows` and the source ports of upstream connections, for all instances.
  *
  * Invariants:
  * - A slot is handed out only if it is FREE in the kernel, and always with a generation of its own.
- * - A source port may serve several pairs; the flow map tells which addresses are free.
+ * - A source port may serve several pairs; the index of flows tells which addresses are free.
  * - Low slots are used first, so that what was ever in use is short (scan). */
 
 #include <bpf/bpf.h>
@@ -218,7 +218,7 @@ int sl_packet_control(uint32_t slot, struct sl_control *c)
 
 int sl_packet_read(uint32_t slot, struct sl_flow_pair *ret)
 {
-	if (bpf_map_lookup_elem(shared->pins.pairs, &slot, ret))
+	if (bpf_map_lookup_elem(shared->pins.flows, &slot, ret))
 		return -errno;
 	return ret->generation == shared->slot[slot].generation ? 0 : -ESTALE;
 }

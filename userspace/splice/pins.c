@@ -73,8 +73,8 @@ int sl_pins_open(const char *folder, struct sl_pins *ret)
 	const struct {
 		const char *name;
 		int *fd;
-	} pins[] = {{"flows", &m.flows},       {"flows6", &m.flows6}, {"pairs", &m.pairs},
-		    {"counters", &m.counters}, {"events", &m.events}, {"control", &m.control}};
+	} pins[] = {{"flows", &m.flows},       {"buckets", &m.buckets}, {"secret", &m.secret},
+		    {"counters", &m.counters}, {"events", &m.events},	{"control", &m.control}};
 	struct sl_layout l;
 	int r = sl_pin_layout(folder, &l);
 
@@ -95,8 +95,8 @@ int sl_pins_open(const char *folder, struct sl_pins *ret)
 void sl_pins_close(struct sl_pins *m)
 {
 	m->flows = sl_close(m->flows);
-	m->flows6 = sl_close(m->flows6);
-	m->pairs = sl_close(m->pairs);
+	m->buckets = sl_close(m->buckets);
+	m->secret = sl_close(m->secret);
 	m->counters = sl_close(m->counters);
 	m->events = sl_close(m->events);
 	m->control = sl_close(m->control);
@@ -121,7 +121,7 @@ static uint64_t map_memory(int fd)
 
 uint64_t sl_pins_memory(const struct sl_pins *m)
 {
-	const int fds[] = {m->flows, m->flows6, m->pairs, m->counters, m->events};
+	const int fds[] = {m->flows, m->buckets, m->secret, m->counters, m->events};
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < SL_ARRAY_SIZE(fds); i++)
@@ -141,7 +141,7 @@ static int count_pairs(const struct sl_pins *m, uint32_t counts[SL_FLOW_STATES])
 		return -ENOMEM;
 	while (!r && seen < m->slots) {
 		n = BATCH;
-		r = bpf_map_lookup_batch(m->pairs, seen ? &at : NULL, &at, keys, pairs, &n, NULL);
+		r = bpf_map_lookup_batch(m->flows, seen ? &at : NULL, &at, keys, pairs, &n, NULL);
 		for (uint32_t i = 0; (!r || errno == ENOENT) && i < n; i++)
 			if (pairs[i].state < SL_FLOW_STATES)
 				counts[pairs[i].state]++;

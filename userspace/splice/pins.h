@@ -16,7 +16,7 @@
 
 /* Descriptors of what is pinned; all -1 or all open. */
 struct sl_pins {
-	int flows, flows6, pairs, counters, events;
+	int flows, buckets, secret, counters, events;
 	int control;
 	bool control_is_call; /* a "syscall" program, else one that takes the struct as a frame */
 	uint32_t slots;	      /* of pairs */

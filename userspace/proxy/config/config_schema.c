@@ -85,7 +85,7 @@ static const struct sl_yaml_key splice_keys[] = {
 	{READ_CONFIG("engine", sl_yaml_read_choice, splice.engine), .choices = splice_choices},
 	{READ_CONFIG("after_bytes", sl_yaml_read_bytes, splice.after_bytes), .max = 1024 * GIB},
 	{READ_CONFIG("after", sl_yaml_read_duration, splice.after_ms), .max = DAY_MS},
-	{READ_CONFIG("pairs", sl_yaml_read_number, splice.pairs), .min = 16, .max = 1 << 24},
+	{READ_CONFIG("pairs", sl_yaml_read_number, splice.pairs), .min = 16, .max = 1 << 22},
 	{READ_CONFIG("ports", sl_config_read_ports, splice.ports)},
 	{READ_CONFIG("devices", sl_yaml_read_list, splice.devices), .list = &splice_devices},
 	{READ_CONFIG("hook", sl_yaml_read_choice, splice.hook), .choices = hook_choices},
