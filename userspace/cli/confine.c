@@ -6,7 +6,8 @@
  * NET_RAW           resets in the name of a pair that ends
  * BPF, PERFMON      maps, and programs that are loaded when the first pair needs them
  *
- * The latter four only where a listener may splice by BPF. All are ambient, too: the process of an upgrade
+ * The latter four only where a listener may splice by BPF, which none does over lwIP; NET_ADMIN also where a
+ * port has an XDP program, which is taken off at the end. All are ambient, too: the process of an upgrade
  * needs them again. Dropped for good: whatever else root has, DAC_OVERRIDE above all. */
 
 #include "cli/confine.h"
@@ -37,8 +38,18 @@ static int complain(const char *what, int r)
 
 static bool splices(const struct sl_config *c)
 {
+	if (c->transport == SL_TRANSPORT_DPDK && c->dpdk.stack == SL_DPDK_LWIP)
+		return false;
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].splice != SL_SPLICE_COPY)
+			return true;
+	return false;
+}
+
+static bool has_xdp_port(const struct sl_config *c)
+{
+	for (size_t i = 0; i < c->dpdk.n_ports; i++)
+		if (c->dpdk.ports[i].driver == SL_DPDK_AF_XDP)
 			return true;
 	return false;
 }
@@ -47,6 +58,8 @@ static uint64_t kept(const struct sl_config *c)
 {
 	uint64_t keep = 1ull << CAP_NET_BIND_SERVICE;
 
+	if (has_xdp_port(c))
+		keep |= 1ull << CAP_NET_ADMIN;
 	if (splices(c))
 		keep |= 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW | 1ull << CAP_BPF |
 			1ull << CAP_PERFMON;

@@ -255,7 +255,10 @@ static int begin(struct sl_daemon *s, struct sl_config_error *ret_error)
 	if (s->draining || u->io.fd >= 0)
 		return r;
 	if (!s->doors.listen) {
-		snprintf(ret_error->text, sizeof(ret_error->text), "this transport has no sockets");
+		snprintf(ret_error->text, sizeof(ret_error->text),
+			 "this transport's connections can't be handed over, so this process goes "
+			 "on: "
+			 "drain and restart it");
 		return -EOPNOTSUPP;
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
