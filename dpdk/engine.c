@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The dpdk engine. A pair is joined in one step: the stack, the table and this run in one thread, so
- * between the look at both connections and the flip no packet can come. What a packet engine in the
- * kernel must wait for (a grace, bytes on their way to a socket) can't happen here.
+/* The dpdk engine. A pair is joined in one step: the ports, the table and this are one thread's, so between
+ * the look at both connections and the flip no packet can come.
  *
  * Invariants:
  * - Until the table says ACTIVE nothing of the pair has changed.
- * - A pair that is carried has no streams; its end comes from the table (note_event), within a burst,
+ * - A pair that is carried has no streams, or only for a moment still (engine_sockets.c); its end comes from the table (note_event), within a burst,
  *   and is told at the end of the loop's turn.
  *
  * There is no way back (part), and no pair outlives the process: whoever forgets one resets its ends. */
@@ -61,6 +60,44 @@ static void release_later(struct sl_dpdk_engine *e, uint32_t slot)
 		sl_loop_arm(l, &e->cool, COOL_MS);
 }
 
+/* --- pairs --- */
+
+struct sl_dpdk_pair *sl_dpdk_pair_new(struct sl_dpdk_engine *e, uint32_t slot)
+{
+	struct sl_dpdk_pair *k = sl_slab_get(&e->pairs);
+
+	if (!k)
+		return NULL;
+	k->engine = e;
+	k->slot = slot;
+	sl_list_init(&k->ended);
+	sl_timer_init(&k->grace, NULL);
+	return k;
+}
+
+void sl_dpdk_take_over(struct sl_dpdk_pair *k, struct sl_pair *p)
+{
+	struct sl_dpdk_engine *e = k->engine;
+
+	k->pair = p;
+	for (int side = 0; side < 2; side++)
+		k->before[side] = p->from[side];
+	p->engine = &e->base;
+	p->carried = k;
+	e->totals.joined++;
+	e->totals.active++;
+}
+
+void sl_dpdk_close_streams(struct sl_pair *p)
+{
+	for (int side = 0; side < 2; side++) {
+		struct sl_stream *s = SL_TAKE_PTR(p->stream[side]);
+
+		if (s)
+			s->ops->close(s, SL_CLOSE_SILENT);
+	}
+}
+
 /* --- the end --- */
 
 static void count_side(struct sl_dpdk_pair *k, int side, const struct sl_leg *leg)
@@ -107,6 +144,8 @@ static void detach(struct sl_dpdk_pair *k)
 	struct sl_pair *p = k->pair;
 
 	sl_list_del(&k->ended);
+	sl_loop_disarm(k->engine->base.options.loop, &k->grace);
+	sl_dpdk_close_streams(p);
 	p->engine = NULL;
 	p->carried = NULL;
 	k->engine->totals.active--;
@@ -175,10 +214,11 @@ static int open_table(struct sl_dpdk_engine *e)
 	return r ? r : sl_dpdk_splice_new(&o, &e->table);
 }
 
-/* Without memory for the table pairs stay copied. */
+/* Without memory for the table, or ports, pairs stay copied. */
 static int dpdk_create(const struct sl_engine_options *o, struct sl_engine **ret)
 {
 	struct sl_dpdk_engine *e = calloc(1, sizeof(*e));
+	const char *reason;
 
 	if (!e)
 		return -ENOMEM;
@@ -187,9 +227,12 @@ static int dpdk_create(const struct sl_engine_options *o, struct sl_engine **ret
 	sl_list_init(&e->ended);
 	sl_task_init(&e->tell, tell_ended);
 	sl_timer_init(&e->cool, cool);
-	if (open_table(e))
-		sl_engine_break(&e->base, "no memory for the table of spliced pairs: raise "
-					  "dpdk's memory, or lower splice.pairs");
+	e->sockets = config.sockets;
+	e->claim = -1;
+	reason = "no memory for the table of spliced pairs: raise dpdk's memory, or lower "
+		 "splice.pairs";
+	if (open_table(e) || (e->sockets && sl_dpdk_open_sockets(e, &config, &reason)))
+		sl_engine_break(&e->base, reason);
 	else
 		sl_lcore_set_splice(e->table);
 	sl_dpdk_publish(e);
@@ -208,16 +251,19 @@ static void dpdk_destroy(struct sl_engine *engine)
 	sl_lcore_set_splice(NULL);
 	sl_loop_disarm(e->base.options.loop, &e->cool);
 	sl_loop_cancel(&e->tell);
+	sl_dpdk_close_sockets(e);
 	sl_dpdk_splice_free(e->table);
 	sl_dpdk_slots_destroy(&e->slots);
 	sl_slab_destroy(&e->pairs);
 	free(e);
 }
 
-/* Nothing has to be known before the upstream is connected. */
-static int dpdk_prepare(struct sl_engine *e, struct sl_pair *p, struct sl_connect_options *o)
+/* Of lwIP's connections nothing has to be known before the upstream is connected. */
+static int dpdk_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o)
 {
-	return 0;
+	struct sl_dpdk_engine *e = sl_to_dpdk_engine(engine);
+
+	return e->sockets ? sl_packet_prepare(&e->watcher, p, o) : 0;
 }
 
 static void dpdk_abort(struct sl_pair *p)
@@ -233,6 +279,7 @@ static void dpdk_abort(struct sl_pair *p)
 /* A pair of which nobody will ask again: it can't be left to anyone. */
 static void dpdk_forget(struct sl_engine *e, struct sl_pair *p)
 {
+	sl_packet_unprepare(p);
 	if (p->engine == e)
 		dpdk_abort(p);
 }

@@ -26,12 +26,16 @@ static void tell_slots(const struct sl_dpdk_engine *e, sl_figure_fn *each, void 
 	struct sl_figure f = {"packet_slots", "gauge", "Slots for pairs by state", "state"};
 	uint32_t taken = __atomic_load_n(&e->slots.n_taken, __ATOMIC_RELAXED);
 	uint32_t cooling = __atomic_load_n(&e->slots.n_cooling, __ATOMIC_RELAXED);
+	uint64_t active = __atomic_load_n(&e->totals.active, __ATOMIC_RELAXED);
 
 	f.value = "free";
 	f.n = e->slots.n - taken - cooling;
 	each(arg, &f);
+	f.value = "watch";
+	f.n = taken > active ? taken - active : 0;
+	each(arg, &f);
 	f.value = "active";
-	f.n = taken;
+	f.n = active;
 	each(arg, &f);
 	f.value = "closed";
 	f.n = cooling;

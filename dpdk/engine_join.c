@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The handover of a pair from the stack to the table: both connections are looked at, and if they are
+/* The handover of a pair from lwIP to the table: both connections are looked at, and if they are
  * quiet and can be translated, the table gets their numbers and the stack forgets them, in one step.
  *
  * It asks nothing of the network: a busy pair goes back, and comes again. */
@@ -110,39 +110,20 @@ static int splice(struct sl_dpdk_engine *e, uint32_t slot, const struct end end[
 	return -EOPNOTSUPP;
 }
 
-/* The table carries it: the stack forgets both connections without a word. */
-static void take_over(struct sl_dpdk_pair *k, struct sl_pair *p)
-{
-	struct sl_dpdk_engine *e = k->engine;
-
-	k->pair = p;
-	for (int side = 0; side < 2; side++) {
-		struct sl_stream *s = SL_TAKE_PTR(p->stream[side]);
-
-		k->before[side] = p->from[side];
-		s->ops->close(s, SL_CLOSE_SILENT);
-	}
-	p->engine = &e->base;
-	p->carried = k;
-	e->totals.joined++;
-	e->totals.active++;
-}
-
 static int find_room(struct sl_dpdk_engine *e, struct sl_pair *p, const struct end end[2],
 		     const char **ret_reason)
 {
-	struct sl_dpdk_pair *k = sl_slab_get(&e->pairs);
+	struct sl_dpdk_pair *k = sl_dpdk_pair_new(e, SL_DPDK_NO_SLOT);
 	int r;
 
 	*ret_reason = "the table of spliced pairs is full";
 	if (!k)
 		return -ENOSPC;
-	k->engine = e;
-	sl_list_init(&k->ended);
 	k->slot = sl_dpdk_slot_take(&e->slots, k);
 	r = k->slot == SL_DPDK_NO_SLOT ? -ENOSPC : splice(e, k->slot, end, ret_reason);
 	if (!r) {
-		take_over(k, p);
+		sl_dpdk_take_over(k, p);
+		sl_dpdk_close_streams(p); /* the stack forgets both connections */
 		return 0;
 	}
 	if (k->slot != SL_DPDK_NO_SLOT)
@@ -172,10 +153,11 @@ static int try_join(struct sl_dpdk_engine *e, struct sl_pair *p, const char **re
 int sl_dpdk_join(struct sl_engine *engine, struct sl_pair *p, const char **ret_reason)
 {
 	struct sl_dpdk_engine *e = sl_to_dpdk_engine(engine);
-	int r = try_join(e, p, ret_reason);
+	int r = e->sockets ? sl_dpdk_join_sockets(e, p, ret_reason) : try_join(e, p, ret_reason);
 
 	if (r != -EOPNOTSUPP && r != -ENOSPC)
 		return r;
+	sl_packet_unprepare(p);
 	e->totals.refused++;
 	sl_dpdk_count_refusal(e, *ret_reason);
 	return r;

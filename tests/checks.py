@@ -22,7 +22,8 @@ MAY_INCLUDE = {
     "userspace/proxy": {"proxy", "base", "http", "sluice", "transport/transport.h",
                         "splice/engine.h", "splice/policy.h"},
     "dpdk": {"dpdk", "base", "sluice", "transport/transport.h", "splice/engine.h",
-             "splice/reasons.h", "splice/netlink.h"},
+             "splice/netlink.h", "splice/packet_ports.h", "splice/packet_prepare.h",
+             "splice/packet_state.h", "splice/reasons.h"},
 }
 ROOMS = {"base", "http", "transport", "splice", "proxy", "cli", "dpdk", "sluice", "bpf"}
 FILE_LINES_MAX = 600

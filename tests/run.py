@@ -45,6 +45,8 @@ QUICK = {"requests", "answers", "access", "seeing"}
 # Run a second time over ports that DPDK owns.
 OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries",
              "servers"}
+# And there with the kernel's stack behind the ports.
+OVER_KERNEL = {"dpdk_splice"}
 
 
 class Runner:
@@ -182,14 +184,16 @@ def find_sluice(tree):
 
 
 def suites_to_run(quick):
-    """Name, path and transport of each, the longest first."""
+    """Name, path and variables of each, the longest first."""
     for path in sorted((ROOT / "tests" / "e2e").glob("test_*.py"), key=lambda p: -p.stat().st_size):
         name = path.stem.removeprefix("test_")
         if quick and name not in QUICK:
             continue
-        yield name, path, "socket"
+        yield name, path, {"SLUICE_TRANSPORT": "socket"}
         if name in OVER_DPDK and not quick:
-            yield f"{name}-dpdk", path, "dpdk"
+            yield f"{name}-dpdk", path, {"SLUICE_TRANSPORT": "dpdk"}
+        if name in OVER_KERNEL and not quick:
+            yield f"{name}-kernel", path, {"SLUICE_STACK": "kernel"}
 
 
 def end_to_end(runner, quick):
@@ -198,8 +202,8 @@ def end_to_end(runner, quick):
     alone = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
-        for name, path, transport in suites_to_run(quick):
-            one = (name, ["/usr/bin/python3", "-B", path], {**env, "SLUICE_TRANSPORT": transport})
+        for name, path, variables in suites_to_run(quick):
+            one = (name, ["/usr/bin/python3", "-B", path], {**env, **variables})
             if runner.pattern:
                 one[1].extend(["-k", runner.pattern])
             if name in ALONE:

@@ -14,6 +14,7 @@
 
 #include "base/loop.h"
 #include "dpdk/engine.h"
+#include "dpdk/kernel.h"
 #include "dpdk/lcore.h"
 #include "fake_port.h"
 #include "frames.h"
@@ -62,6 +63,7 @@ void turn(void);
 uint64_t figure(const char *name, const char *value);
 /* Waits on the loop's own clock. */
 void let_time_wait_pass(void);
+int start_with(const struct sl_dpdk_engine_config *config);
 int start(void **state);
 int stop(void **state);
 

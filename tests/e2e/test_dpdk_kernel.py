@@ -12,7 +12,7 @@ import time
 os.environ["SLUICE_TRANSPORT"] = "dpdk"
 os.environ["SLUICE_STACK"] = "kernel"
 
-from lab import PROXY_C, PROXY_S, SERVER, Lab, Suite, answers, check, equal, until
+from lab import PROXY_C, PROXY_S, SERVER, Lab, Suite, Wire, answers, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
@@ -34,12 +34,21 @@ class KernelLab(Lab):
              "acl": [{"allow": {"dst": "10.2.0.0/16"}}, {"allow": {"dst": "fd00::/16"}}]},
             {"name": "bulk", "listen": f"[fd00:1::1]:{IPERF}", "mode": "tcp", "upstream": "iperf"}],
             "timeouts": {"drain": "200ms"},
+            "splice": {"engine": "packet", "after": "20ms"},
             "upstreams": [{"name": "iperf", "servers": [f"{SERVER}:{IPERF}"]}]})
         self.origin.handler = echo
 
     def devices(self):
         done = self.net.proxy.run("ip", "-j", "address", text=True)
         return {d["ifname"]: d for d in json.loads(done.stdout)}
+
+    def word(self, wire, word):
+        wire.send(word)
+        equal(wire.exactly(len(word)), word, "the echo")
+
+    def flow(self):
+        (flow,) = self.sluice.flows()
+        return flow
 
     def figures(self):
         return self.sluice.ask("stats")["stats"]["figures"]
@@ -107,9 +116,40 @@ def each_frame_gets_to_the_kernel_once(lab):
         return json.loads(done.stdout)["kernel"]["TcpExtTCPDSACKOldSent"]
     before = repeated()
     with lab.sluice.tunnel(SERVER, 80) as wire:
-        wire.send(b"once")
-        equal(wire.exactly(4), b"once", "the echo")
+        lab.word(wire, b"once")
     equal(repeated(), before, "segments that came twice")
+
+
+@suite.test()
+def a_spliced_tunnel_has_no_sockets_and_counts_what_passes(lab):
+    with lab.sluice.tunnel(SERVER, 80) as wire:
+        lab.word(wire, b"first")
+        until(lambda: lab.flow()["engine"] == "dpdk", 10, "it is spliced")
+        until(lambda: f":{wire.sock.getsockname()[1]} " not in sockets(lab), 5, "no socket has its port")
+        before = lab.flow()
+        lab.word(wire, b"x" * 1000)
+        now = lab.flow()
+        for side in ("client", "upstream"):
+            equal(now[f"bytes_from_{side}"] - before[f"bytes_from_{side}"], 1000, f"bytes from {side}")
+        active = lab.figures()["packet_slots"]
+        equal((active["watch"], active["active"]), (0, 1), "slots")
+    until(lambda: not lab.sluice.flows(), 10, "its end")
+
+
+def sockets(lab):
+    return lab.net.proxy.run("ss", "-Htn", text=True).stdout
+
+
+@suite.test()
+def what_does_not_go_by_the_ports_is_copied(lab):
+    """A client on the proxy's own host comes by its loopback device."""
+    with Wire(lab.net.proxy.connect(PROXY_C, 3128)) as wire:
+        wire.send(f"CONNECT {SERVER}:80 HTTP/1.1\r\nHost: {SERVER}\r\n\r\n".encode())
+        equal(wire.response("CONNECT").status, 200, "status of CONNECT")
+        lab.word(wire, b"word")
+        until(lambda: lab.flow()["reason"] != "young", 10, "a decision")
+        equal((lab.flow()["engine"], lab.flow()["reason"]),
+              ("copy", "only one of its connections goes through DPDK"), "who carries it")
 
 
 @suite.test()
@@ -135,8 +175,7 @@ def what_was_sent_to_others_is_not_forwarded(lab):
 def it_sleeps_when_nothing_comes(lab):
     """A loop that polls takes the whole of a second's CPU time each second."""
     with lab.sluice.tunnel(SERVER, 80) as idle:
-        idle.send(b"x")
-        equal(idle.exactly(1), b"x", "the echo")
+        lab.word(idle, b"x")
         time.sleep(0.5)
         before = lab.sluice.cpu_seconds()
         time.sleep(2)

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
 """The dpdk engine: quiet tunnels over ports that DPDK owns leave the stack, and their packets are rewritten
-where they arrive. On the topology of the lab, with IPv4 and IPv6. The last place gives up idle tunnels."""
+where they arrive. On the topology of the lab, with IPv4 and IPv6. The last place gives up idle tunnels. With
+SLUICE_STACK=kernel they leave the kernel's sockets (tests/run.py)."""
 
 import contextlib
 import os
@@ -14,7 +15,7 @@ os.environ["SLUICE_TRANSPORT"] = "dpdk"
 
 from lab import Place, Places, Skip, Suite, Topology, check, equal, until
 from lab.load import Load
-from lab.net import PATIENCE
+from lab.net import PATIENCE, STACK
 from lab.place import half_closes, resets
 from lab.sluice import in_thread
 from lab.stream import both_ways, retransmissions
@@ -151,7 +152,9 @@ def many_tunnels_at_once_are_spliced(place):
 
 @there(timeout=120)
 def random_tunnels_arrive_whole_and_many_are_spliced(place):
-    """Byte for byte, and no RST, as no end asks for one."""
+    """Byte for byte, and no RST, as no end asks for one. The kernel's TCP sends what may be lost once more
+    (RFC 8985) where the machine is slow, and an end that has closed meanwhile answers that with an RST: then
+    none may come from the proxy."""
     before = place.figure("packet_events_total", "flip_arm")
     for ns in (place.client, place.server):
         ns.send_no_loss_probes()
@@ -161,8 +164,13 @@ def random_tunnels_arrive_whole_and_many_are_spliced(place):
     result = load.result()
     spliced = place.figure("packet_events_total", "flip_arm") - before
     print(f"# {spliced} spliced; " + result.tell().replace("\n", "\n# "), flush=True)
-    check(not result.failures, result.tell)
-    equal(result.report["resets"], {"in": 0, "out": 0}, "RSTs on the wire")
+    late = ["RST on the wire"] if STACK == "kernel" else []
+    check(all(t["failure"] in late for t in result.failures), result.tell)
+    check(late or not result.report["resets"]["out"], result.tell)
+    equal(result.report["resets"]["in"], 0, "RSTs of the proxy")
+    # Pipes of tunnels that were copied are kept for others.
+    place.sluice.settles(spare=64)
+    place.sluice.baseline = place.sluice.descriptors()
     check(spliced > TUNNELS // 10, lambda: f"{spliced} of {TUNNELS} tunnels were spliced")
 
 

@@ -86,6 +86,10 @@ void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 	const struct sl_dpdk_engine_config engine = {
 		.pairs = c->splice.pairs,
 		.time_wait_ms = c->splice.time_wait_ms,
+		.sockets = kernel,
+		.port_first = c->splice.ports.from,
+		.port_last = c->splice.ports.to,
+		.mss = (uint16_t)c->splice.mss,
 	};
 
 	dpdk = (struct sl_dpdk_config){

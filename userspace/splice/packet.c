@@ -21,8 +21,7 @@
 #include "splice/packet.h"
 #include "splice/pins.h"
 
-#define GRACE_MS    20
-#define PROMISE_MAX 2 /* times the room that there is */
+#define GRACE_MS 20
 
 static struct sl_packet_engine *to_packet(struct sl_engine *e)
 {
@@ -39,7 +38,7 @@ struct sl_packet_pair *sl_packet_pair_new(struct sl_packet_engine *e, uint32_t s
 		return NULL;
 	k->engine = e;
 	k->slot = slot;
-	k->fd[0] = k->fd[1] = -1;
+	k->sockets.fd[0] = k->sockets.fd[1] = -1;
 	sl_timer_init(&k->grace, grace_over);
 	return k;
 }
@@ -127,7 +126,8 @@ static void fail(struct sl_packet_pair *k)
 
 static bool lost_bytes(const struct sl_packet_pair *k)
 {
-	return sl_packet_has_unread(k->fd[SL_CLIENT]) || sl_packet_has_unread(k->fd[SL_UPSTREAM]);
+	return sl_packet_has_unread(k->sockets.fd[SL_CLIENT]) ||
+	       sl_packet_has_unread(k->sockets.fd[SL_UPSTREAM]);
 }
 
 static void grace_over(struct sl_timer *t)
@@ -164,46 +164,6 @@ static void pair_event(void *pair, const struct sl_event *event)
 
 /* --- joining --- */
 
-/* After the flip a peer goes on believing the window of the proxy's socket, until the other's first
- * ACK. What the other has no room for is lost, and comes again. Flights of half the window right
- * after a silence are rare. */
-static bool has_room(const struct sl_packet_socket *to, const struct sl_packet_socket *from)
-{
-	return to->room >= from->promised / PROMISE_MAX;
-}
-
-static int sample(struct sl_packet_pair *k, struct sl_pair *p, struct sl_control_leg leg[2],
-		  uint16_t mss[2], const char **ret_reason)
-{
-	struct sl_packet_socket s[2];
-
-	k->fd[0] = k->fd[1] = -1;
-	for (int i = 0; i < 2; i++) {
-		int r = sl_packet_sample(p->stream[i], &s[i], &leg[i]);
-
-		if (r) {
-			*ret_reason = r == -EAGAIN ? "busy: bytes are not acknowledged"
-						   : "the state of a socket can't be read";
-			return r == -EAGAIN ? r : -EOPNOTSUPP;
-		}
-		k->fd[i] = s[i].fd;
-		mss[i] = s[i].mss;
-	}
-	if (s[0].unread || s[1].unread) {
-		*ret_reason = "busy: bytes wait to be read";
-		return -EAGAIN;
-	}
-	if (!has_room(&s[0], &s[1]) || !has_room(&s[1], &s[0])) {
-		*ret_reason = "a peer has less room than the other was promised";
-		return -EAGAIN;
-	}
-	if (s[0].most_in > s[1].most_out || s[1].most_in > s[0].most_out) {
-		*ret_reason = "a peer may send larger segments than the other takes";
-		return -EOPNOTSUPP;
-	}
-	return 0;
-}
-
 /* Not quiet at this moment: back to watching, unless a packet was faster and has spliced it. */
 static int disarm(uint32_t slot, const char **ret_reason)
 {
@@ -219,11 +179,10 @@ static int disarm(uint32_t slot, const char **ret_reason)
 static int sample_and_arm(struct sl_packet_pair *k, struct sl_pair *p, const char **ret_reason)
 {
 	struct sl_control c = {.op = SL_CONTROL_ARM};
-	uint16_t mss[2];
-	int r = sample(k, p, c.leg, mss, ret_reason);
+	int r = sl_packet_sample(p, &k->sockets, c.leg, ret_reason);
 
 	if (!r)
-		r = sl_packet_choose_outputs(k->slot, mss, c.leg, ret_reason);
+		r = sl_packet_choose_outputs(k->slot, k->sockets.mss, c.leg, ret_reason);
 	if (r)
 		return r;
 	sl_packet_count_arm();
@@ -240,9 +199,8 @@ static int arm(struct sl_packet_pair *k, struct sl_pair *p, const char **ret_rea
 {
 	int r = sample_and_arm(k, p, ret_reason);
 
-	for (int side = 0; r && side < 2; side++)
-		if (k->fd[side] >= 0)
-			sl_packet_resume(k->fd[side]);
+	if (r)
+		sl_packet_resume(&k->sockets);
 	return r;
 }
 
@@ -262,31 +220,12 @@ static void take_over(struct sl_packet_pair *k, struct sl_pair *p)
 	sl_loop_arm(e->base.options.loop, &k->grace, GRACE_MS);
 }
 
-static int check_pair(const struct sl_pair *p, const char **ret_reason)
-{
-	if (p->input_ended[SL_CLIENT] || p->input_ended[SL_UPSTREAM]) {
-		*ret_reason = sl_refusal_text(SL_REFUSE_ENDED);
-		return -EOPNOTSUPP;
-	}
-	if (p->pending[SL_CLIENT] || p->pending[SL_UPSTREAM]) {
-		*ret_reason = "busy: bytes wait to be written";
-		return -EAGAIN;
-	}
-	return 0;
-}
-
 static int try_join(struct sl_packet_engine *e, struct sl_pair *p, const char **ret_reason)
 {
 	struct sl_packet_pair *k;
 	uint32_t slot;
-	int r;
+	int r = sl_packet_choose(p, &slot, ret_reason);
 
-	*ret_reason = "not prepared for when its upstream connected";
-	if (!p->prepared)
-		return -EOPNOTSUPP;
-	r = sl_packet_choose(p, &slot, ret_reason);
-	if (!r)
-		r = check_pair(p, ret_reason);
 	if (r)
 		return r;
 	k = sl_packet_pair_new(e, slot);
@@ -310,6 +249,39 @@ static int packet_join(struct sl_engine *engine, struct sl_pair *p, const char *
 		sl_packet_unprepare(p);
 	}
 	return r;
+}
+
+/* --- preparing --- */
+
+static int reach(struct sl_packet_watcher *w, const struct sl_endpoint *client,
+		 const struct sl_addr *upstream, struct sl_addr *ret_source,
+		 const char **ret_reason)
+{
+	struct sl_way way;
+	int r = sl_packet_reach(&client->peer, &client->local, &way, ret_reason);
+
+	if (!r)
+		r = sl_packet_reach(upstream, NULL, &way, ret_reason);
+	if (!r)
+		*ret_source = way.source;
+	return r;
+}
+
+static int watch(struct sl_packet_watcher *w, struct sl_control_leg leg[2], uint32_t *ret_slot)
+{
+	struct sl_packet_engine *e = sl_container_of(w, struct sl_packet_engine, watcher);
+
+	return sl_packet_watch(&e->inbox, leg, ret_slot);
+}
+
+static void release(struct sl_packet_watcher *w, uint32_t slot)
+{
+	sl_packet_release(slot);
+}
+
+static int packet_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o)
+{
+	return sl_packet_prepare(&to_packet(engine)->watcher, p, o);
 }
 
 /* --- ops --- */
@@ -337,7 +309,9 @@ static int packet_create(const struct sl_engine_options *o, struct sl_engine **r
 	if (!e)
 		return -ENOMEM;
 	e->base = (struct sl_engine){.ops = &sl_packet_engine, .options = *o};
-	sl_slab_init(&e->prepared, "prepared pairs", sl_packet_prepared_size(), o->pairs);
+	e->watcher = (struct sl_packet_watcher){
+		.mss = sl_packet_mss(), .reach = reach, .watch = watch, .release = release};
+	sl_packet_watcher_init(&e->watcher, o->pairs);
 	sl_slab_init(&e->pairs, "spliced pairs", sizeof(struct sl_packet_pair), sl_packet_slots());
 	e->inbox.loop = o->loop;
 	e->inbox.on_event = pair_event;
@@ -352,7 +326,7 @@ static void packet_destroy(struct sl_engine *engine)
 	if (!engine)
 		return;
 	sl_packet_unregister(&to_packet(engine)->inbox);
-	sl_slab_destroy(&to_packet(engine)->prepared);
+	sl_packet_watcher_destroy(&to_packet(engine)->watcher);
 	sl_slab_destroy(&to_packet(engine)->pairs);
 	free(to_packet(engine));
 }
@@ -425,7 +399,7 @@ const struct sl_engine_ops sl_packet_engine = {
 	.probe = packet_probe,
 	.create = packet_create,
 	.destroy = packet_destroy,
-	.prepare = sl_packet_prepare,
+	.prepare = packet_prepare,
 	.forget = packet_forget,
 	.join = packet_join,
 	.part = packet_part,

@@ -5,13 +5,14 @@
 /* The parts of the packet engine, not for others (they use packet_config.h and engine.h):
  *
  * packet.c          the engine's operations: joining, the grace, the end
- * packet_prepare.c  before the upstream connects: source address and port, a watched slot
  * packet_adopt.c    pairs that an earlier process left
  * packet_reset.c    tells the peers of a pair without sockets that it is over
  * packet_outputs.c  how packets leave
- * packet_state.c    reads a socket
  * packet_addr.c     addresses as the maps hold them
  * packet_figures.c  what is counted beside the engine's totals
+ *
+ * packet_prepare.h (before the upstream connects: source address and port, a watched slot) and packet_state.h
+ * (reads sockets) serve the dpdk engine, too.
  *
  * What the workers' instances share (packet_shared.h): packet_open.c opens the pinned programs and maps,
  * packet_slots.c has slots and ports, packet_events.c events and the scan for lost ones. */
@@ -26,6 +27,8 @@
 #include "base/slab.h"
 #include "splice/devices.h"
 #include "splice/engine.h"
+#include "splice/packet_prepare.h"
+#include "splice/packet_state.h"
 
 #define SL_PACKET_INBOX 1024
 
@@ -91,29 +94,6 @@ int sl_packet_reach(const struct sl_addr *to, const struct sl_addr *from, struct
 int sl_packet_choose_outputs(uint32_t slot, const uint16_t mss[2], struct sl_control_leg leg[2],
 			     const char **ret_reason);
 
-/* --- packet_state.c --- */
-
-/* What ARM must know of a socket. */
-struct sl_packet_socket {
-	int fd;
-	uint32_t unread;   /* bytes in the receive queue */
-	uint16_t mss;	   /* what the peer was told */
-	uint16_t most_in;  /* largest payload that the peer may send */
-	uint16_t most_out; /* largest that it takes */
-	uint32_t promised; /* bytes that the peer may send: what the socket last said */
-	uint32_t room;	   /* bytes that the peer has room for: what it last said */
-};
-
-/* Sends the ACK that the socket delays, then reads its state into *ret_leg. 0, -EAGAIN if the peer has
- * not acknowledged all, or -errno if the stream is broken or has no socket. Afterwards the socket is in repair mode: if this process dies, it says
- * nothing to its peer. */
-int sl_packet_sample(struct sl_stream *s, struct sl_packet_socket *ret,
-		     struct sl_control_leg *ret_leg);
-/* Leaves repair mode. */
-void sl_packet_resume(int fd);
-/* Whether bytes wait in the socket's receive queue. */
-bool sl_packet_has_unread(int fd);
-
 /* --- packet_reset.c --- */
 
 /* Sends an RST to both peers, from the proxy's addresses. The pair is DEAD or its slot is released, and
@@ -126,7 +106,8 @@ int sl_packet_reset_peers(const struct sl_flow_pair *pair);
 struct sl_packet_engine {
 	struct sl_engine base;
 	struct sl_packet_inbox inbox;
-	struct sl_slab prepared, pairs;
+	struct sl_packet_watcher watcher;
+	struct sl_slab pairs;
 	struct sl_engine_totals totals;
 };
 
@@ -135,7 +116,7 @@ struct sl_packet_pair {
 	struct sl_packet_engine *engine;
 	struct sl_pair *pair;
 	uint32_t slot;
-	int fd[2]; /* while the streams are there */
+	struct sl_packet_sockets sockets; /* while the streams are there */
 	struct sl_pair_count before[2];
 	struct sl_timer grace;
 };
@@ -151,20 +132,6 @@ void sl_packet_pair_free(struct sl_packet_pair *k);
 /* A pair stays copied for good; the reason is static. */
 void sl_packet_count_refusal(const char *reason);
 void sl_packet_count_arm(void);
-
-/* --- packet_prepare.c --- */
-
-struct sl_packet_prepared;
-
-/* sl_engine_ops.prepare. */
-int sl_packet_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o);
-/* Releases what was prepared for p. Idempotent. */
-void sl_packet_unprepare(struct sl_pair *p);
-/* The slot of the attempt that was connected; all others are released. -EOPNOTSUPP: there is none. */
-int sl_packet_choose(struct sl_pair *p, uint32_t *ret_slot, const char **ret_reason);
-/* The slot is not its any more. */
-void sl_packet_take_slot(struct sl_pair *p);
-size_t sl_packet_prepared_size(void);
 
 /* --- packet_adopt.c --- */
 

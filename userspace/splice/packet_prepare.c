@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 #include "splice/packet.h"
-#include "splice/pins.h"
+#include "splice/reasons.h"
 
 #define ATTEMPTS_MAX 8
 
@@ -18,42 +18,44 @@ struct attempt {
 };
 
 struct sl_packet_prepared {
-	struct sl_packet_engine *engine;
+	struct sl_packet_watcher *watcher;
 	const char *reason; /* why preparing failed; static */
 	unsigned attempts;
 	struct attempt attempt[ATTEMPTS_MAX];
 };
 
-size_t sl_packet_prepared_size(void)
+void sl_packet_watcher_init(struct sl_packet_watcher *w, uint32_t pairs)
 {
-	return sizeof(struct sl_packet_prepared);
+	sl_slab_init(&w->prepared, "prepared pairs", sizeof(struct sl_packet_prepared), pairs);
+}
+
+void sl_packet_watcher_destroy(struct sl_packet_watcher *w)
+{
+	sl_slab_destroy(&w->prepared);
 }
 
 static void release_attempts(struct sl_packet_prepared *k)
 {
 	while (k->attempts)
-		sl_packet_release(k->attempt[--k->attempts].slot);
+		k->watcher->release(k->watcher, k->attempt[--k->attempts].slot);
 }
 
 /* The devices of both peers have to be watched, and the address that the kernel will connect from has to
  * be known before. */
 static int watch(struct sl_packet_prepared *k, const struct sl_endpoint *client, struct attempt *a)
 {
+	struct sl_packet_watcher *w = k->watcher;
 	struct sl_control_leg leg[2] = {0};
-	struct sl_way way;
-	int r = sl_packet_reach(&client->peer, &client->local, &way, &k->reason);
+	int r = w->reach(w, client, &a->peer, &a->local, &k->reason);
 
-	if (!r)
-		r = sl_packet_reach(&a->peer, NULL, &way, &k->reason);
 	if (r)
 		return r;
-	a->local = way.source;
 	k->reason = "no slot or port is free";
 	sl_packet_set_peer(&leg[SL_CLIENT], &client->peer);
 	sl_packet_set_local(&leg[SL_CLIENT], &client->local);
 	sl_packet_set_peer(&leg[SL_UPSTREAM], &a->peer);
 	sl_packet_set_local(&leg[SL_UPSTREAM], &a->local);
-	r = sl_packet_watch(&k->engine->inbox, leg, &a->slot);
+	r = w->watch(w, leg, &a->slot);
 	if (!r)
 		sl_addr_set_port(&a->local, ntohs(leg[SL_UPSTREAM].local_port));
 	return r;
@@ -82,21 +84,20 @@ static int prepare_attempt(struct sl_packet_prepared *k, struct sl_stream *clien
 		return r;
 	k->attempt[k->attempts++] = a;
 	o->source = a.local;
-	o->mss = sl_packet_mss();
+	o->mss = k->watcher->mss;
 	o->window_clamp = SL_SPLICE_WINDOW_CLAMP;
 	return 0;
 }
 
-int sl_packet_prepare(struct sl_engine *engine, struct sl_pair *p, struct sl_connect_options *o)
+int sl_packet_prepare(struct sl_packet_watcher *w, struct sl_pair *p, struct sl_connect_options *o)
 {
-	struct sl_packet_engine *e = sl_container_of(engine, struct sl_packet_engine, base);
 	struct sl_packet_prepared *k = p->prepared;
 
 	if (!k) {
-		k = sl_slab_get(&e->prepared);
+		k = sl_slab_get(&w->prepared);
 		if (!k)
 			return -ENOSPC;
-		k->engine = e;
+		k->watcher = w;
 		p->prepared = k;
 	}
 	return prepare_attempt(k, p->stream[SL_CLIENT], o);
@@ -109,7 +110,7 @@ void sl_packet_unprepare(struct sl_pair *p)
 	if (!k)
 		return;
 	release_attempts(k);
-	sl_slab_put(&k->engine->prepared, k);
+	sl_slab_put(&k->watcher->prepared, k);
 }
 
 int sl_packet_choose(struct sl_pair *p, uint32_t *ret_slot, const char **ret_reason)
@@ -117,6 +118,9 @@ int sl_packet_choose(struct sl_pair *p, uint32_t *ret_slot, const char **ret_rea
 	const struct sl_stream *upstream = p->stream[SL_UPSTREAM];
 	struct sl_packet_prepared *k = p->prepared;
 
+	*ret_reason = "not prepared for when its upstream connected";
+	if (!k)
+		return -EOPNOTSUPP;
 	for (unsigned i = 0; i < k->attempts; i++) {
 		struct attempt a = k->attempt[i];
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reads the TCP state of an established socket. */
+/* Reads the TCP state of established sockets, and judges whether their pair can be spliced now. */
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -7,9 +7,22 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "splice/packet.h"
+#include "splice/packet_state.h"
+#include "splice/reasons.h"
 
 #define TIMESTAMP_OPTION 12 /* bytes of each segment */
+#define PROMISE_MAX	 2  /* times the room that there is */
+
+/* What is asked of a socket beside what ARM must know. */
+struct state {
+	int fd;
+	uint32_t unread;   /* bytes in the receive queue */
+	uint16_t mss;	   /* what the peer was told */
+	uint16_t most_in;  /* largest payload that the peer may send */
+	uint16_t most_out; /* largest that it takes */
+	uint32_t promised; /* bytes that the peer may send: what the socket last said */
+	uint32_t room;	   /* bytes that the peer has room for: what it last said */
+};
 
 static int set(int fd, int option, int value)
 {
@@ -47,7 +60,7 @@ bool sl_packet_has_unread(int fd)
 	return unread(fd, &n) || n;
 }
 
-void sl_packet_resume(int fd)
+static void resume(int fd)
 {
 	int one = 1;
 
@@ -57,7 +70,7 @@ void sl_packet_resume(int fd)
 }
 
 /* Of a socket in repair mode. */
-static int read_windows(int fd, struct sl_packet_socket *s)
+static int read_windows(int fd, struct state *s)
 {
 	struct tcp_repair_window w;
 	socklen_t len = sizeof(w);
@@ -71,7 +84,7 @@ static int read_windows(int fd, struct sl_packet_socket *s)
 
 /* The kernel tells rcv_nxt. What came in after it was read shows as unread, so that the number is too
  * small then and never too large. */
-static int read_sequences(int fd, struct sl_packet_socket *s, struct sl_control_leg *l)
+static int read_sequences(int fd, struct state *s, struct sl_control_leg *l)
 {
 	int r = set(fd, TCP_REPAIR, TCP_REPAIR_ON);
 
@@ -86,7 +99,7 @@ static int read_sequences(int fd, struct sl_packet_socket *s, struct sl_control_
 		r = read_windows(fd, s);
 	l->exp -= s->unread;
 	if (r)
-		sl_packet_resume(fd);
+		resume(fd);
 	return r;
 }
 
@@ -100,10 +113,11 @@ static int read_clock(int fd, struct sl_control_leg *l)
 	return r;
 }
 
-int sl_packet_sample(struct sl_stream *stream, struct sl_packet_socket *ret,
-		     struct sl_control_leg *ret_leg)
+/* 0, -EAGAIN if the peer has not acknowledged all, or -errno if the stream is broken or has no socket.
+ * Afterwards the socket is in repair mode. */
+static int sample(struct sl_stream *stream, struct state *ret, struct sl_control_leg *ret_leg)
 {
-	struct sl_packet_socket s = {0};
+	struct state s = {0};
 	struct sl_control_leg l = {0};
 	struct sl_endpoint e;
 	uint16_t options;
@@ -135,4 +149,61 @@ int sl_packet_sample(struct sl_stream *stream, struct sl_packet_socket *ret,
 	*ret = s;
 	*ret_leg = l;
 	return 0;
+}
+
+void sl_packet_resume(const struct sl_packet_sockets *s)
+{
+	for (int i = 0; i < 2; i++)
+		if (s->fd[i] >= 0)
+			resume(s->fd[i]);
+}
+
+/* --- the pair --- */
+
+/* After the flip a peer goes on believing the window of the proxy's socket, until the other's first
+ * ACK. What the other has no room for is lost, and comes again. Flights of half the window right
+ * after a silence are rare. */
+static bool has_room(const struct state *to, const struct state *from)
+{
+	return to->room >= from->promised / PROMISE_MAX;
+}
+
+static int judge(const struct state s[2], const char **ret_reason)
+{
+	*ret_reason = "busy: bytes wait to be read";
+	if (s[0].unread || s[1].unread)
+		return -EAGAIN;
+	*ret_reason = "a peer has less room than the other was promised";
+	if (!has_room(&s[0], &s[1]) || !has_room(&s[1], &s[0]))
+		return -EAGAIN;
+	*ret_reason = "a peer may send larger segments than the other takes";
+	if (s[0].most_in > s[1].most_out || s[1].most_in > s[0].most_out)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+int sl_packet_sample(const struct sl_pair *p, struct sl_packet_sockets *ret,
+		     struct sl_control_leg ret_leg[2], const char **ret_reason)
+{
+	struct state s[2];
+
+	ret->fd[0] = ret->fd[1] = -1;
+	*ret_reason = sl_refusal_text(SL_REFUSE_ENDED);
+	if (p->input_ended[SL_CLIENT] || p->input_ended[SL_UPSTREAM])
+		return -EOPNOTSUPP;
+	*ret_reason = "busy: bytes wait to be written";
+	if (p->pending[SL_CLIENT] || p->pending[SL_UPSTREAM])
+		return -EAGAIN;
+	for (int i = 0; i < 2; i++) {
+		int r = sample(p->stream[i], &s[i], &ret_leg[i]);
+
+		if (r) {
+			*ret_reason = r == -EAGAIN ? "busy: bytes are not acknowledged"
+						   : "the state of a socket can't be read";
+			return r == -EAGAIN ? r : -EOPNOTSUPP;
+		}
+		ret->fd[i] = s[i].fd;
+		ret->mss[i] = s[i].mss;
+	}
+	return judge(s, ret_reason);
 }
