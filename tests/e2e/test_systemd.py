@@ -69,6 +69,7 @@ class Installed:
             for source, target in ((Path(self.program), "usr/bin/sluice"),
                                    (PACKAGING / "debian/sluice.service", "lib/systemd/system/sluice.service"),
                                    (PACKAGING / "debian/sluice.postinst", "root/postinst"),
+                                   (PACKAGING / "debian/sluice.logrotate", "etc/logrotate.d/sluice"),
                                    (PACKAGING / "sluice.yaml", CONFIG)):
                 (s.root / target).parent.mkdir(exist_ok=True)
                 shutil.copy(source, s.root / target)
@@ -233,6 +234,23 @@ def a_stuck_worker_makes_systemd_restart_it(lab):
     check("Watchdog timeout" in lab.systemd.journal(100), "by the watchdog")
     with lab.connect() as client:
         equal(get(client).status, 200, "status")
+
+
+@suite.test(timeout=60)
+def logrotate_gives_it_a_new_log(lab):
+    if lab.systemd.run("which", "logrotate").returncode:
+        raise Skip("there is no logrotate")
+    lab.start()
+    logs = lab.systemd.root / "var/log/sluice"
+    with lab.connect() as client:
+        get(client)
+        until(lambda: (logs / "access.log").stat().st_size, 10, "a line in the log")
+        lab.systemd.do("logrotate", "-f", "/etc/logrotate.d/sluice")
+        check((logs / "access.log.1").stat().st_size, "the old log is kept")
+        # It reopens when the signal comes.
+        until(lambda: get(client).status == 200 and (logs / "access.log").stat().st_size, 10, "a line in the new log",
+              interval=0.1)
+    equal(lab.systemd.do("stat", "-c", "%U:%G %a", "/var/log/sluice/access.log").strip(), "sluice:adm 640", "owner")
 
 
 @suite.test(timeout=60)

@@ -251,7 +251,7 @@ static void drain_asked(void *owner, bool now, const uint64_t *bound_ms)
 	if (now)
 		sl_loop_stop(s->loop);
 	else if (bound_ms || !s->draining)
-		sl_server_drain(s, bound_ms ? *bound_ms : s->config->timeouts.drain);
+		sl_server_drain(s, bound_ms ? *bound_ms : s->config->timeouts.drain, false);
 }
 
 static int drain_listener(void *owner, const char *listener, const uint64_t *bound_ms,

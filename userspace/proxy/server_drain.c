@@ -110,14 +110,17 @@ static void handshakes_are_over(struct sl_timer *t)
 	close_listeners(sl_container_of(t, struct sl_daemon, drain_check));
 }
 
-static void delay_passed(struct sl_timer *t)
+static void shut_doors(struct sl_daemon *s)
 {
-	struct sl_daemon *s = sl_container_of(t, struct sl_daemon, drain_check);
-
 	for (size_t i = 0; i < s->doors.n; i++)
 		sl_doors_shut(&s->doors, &s->doors.door[i].addr);
 	sl_timer_init(&s->drain_check, handshakes_are_over);
 	sl_loop_arm(s->loop, &s->drain_check, SL_SHUT_MS);
+}
+
+static void delay_passed(struct sl_timer *t)
+{
+	shut_doors(sl_container_of(t, struct sl_daemon, drain_check));
 }
 
 static void set_all_end(struct sl_worker *w, void *arg)
@@ -135,7 +138,7 @@ static void change_bound(struct sl_daemon *s, uint64_t bound_ms)
 }
 
 /* Whoever balances by readiness sees it go before a connection is refused. */
-void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
+void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms, bool at_once)
 {
 	uint32_t delay = s->retired ? 0 : s->config->timeouts.drain_delay;
 
@@ -147,7 +150,7 @@ void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
 	s->draining = true;
 	if (!s->retired)
 		sl_notify("STOPPING=1", -1);
-	if (!delay) {
+	if (!delay && at_once) {
 		close_listeners(s);
 		return;
 	}
@@ -156,6 +159,10 @@ void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms)
 		sl_worker_ask(s->worker[i], set_all_end, NULL, ASK_MS);
 	s->closing_listeners = true;
 	s->drain_close_ms = sl_loop_now_ms(s->loop) + delay;
+	if (!delay) {
+		shut_doors(s);
+		return;
+	}
 	sl_timer_init(&s->drain_check, delay_passed);
 	sl_loop_arm(s->loop, &s->drain_check, delay);
 }

@@ -24,10 +24,10 @@ static void handle_signal(struct sl_daemon *s, int signo)
 		if (s->draining)
 			sl_loop_stop(s->loop);
 		else
-			sl_server_drain(s, s->config->timeouts.drain);
+			sl_server_drain(s, s->config->timeouts.drain, true);
 		break;
 	case SIGQUIT:
-		sl_server_drain(s, 0);
+		sl_server_drain(s, 0, true);
 		break;
 	case SIGUSR1:
 		sl_server_reopen_logs(s);

@@ -148,8 +148,8 @@ int sl_server_open_control(struct sl_daemon *s);
 /* Blocks the signals of this thread and takes them as events. 0 or -errno. */
 int sl_server_take_signals(struct sl_daemon *s);
 /* Stops listening and ends the loop when the last connection is gone, or after bound_ms (0: without
- * bound). */
-void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms);
+ * bound). at_once: without a delay that is configured, listeners close now, whoever is in a handshake. */
+void sl_server_drain(struct sl_daemon *s, uint64_t bound_ms, bool at_once);
 /* Asked once it is over, the process ends soon. */
 void sl_server_drain_progress(struct sl_daemon *s, struct sl_drain_progress *ret);
 

@@ -227,7 +227,7 @@ static void retire(struct sl_daemon *s)
 	sl_control_close(SL_TAKE_PTR(s->control));
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		sl_worker_call(s->worker[i], mark, NULL);
-	sl_server_drain(s, s->config->timeouts.upgrade);
+	sl_server_drain(s, s->config->timeouts.upgrade, true);
 }
 
 static void word_came(struct sl_io *io, uint32_t events)
