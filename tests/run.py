@@ -46,7 +46,7 @@ QUICK = {"requests", "answers", "access", "seeing"}
 OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries",
              "servers"}
 # And there with the kernel's stack behind the ports.
-OVER_KERNEL = {"dpdk_splice"}
+OVER_KERNEL = {"dpdk_life", "dpdk_splice"}
 
 
 class Runner:

@@ -10,20 +10,23 @@ class SluiceDpdk(SluiceServes):
     """The proxy's devices are DPDK's. Endpoints write checksums themselves: a packet socket, and an XDP
     program, hand frames on as they are."""
 
-    def __init__(self, name, driver):
-        super().__init__(name, "copy", note=f"transport: dpdk, {driver}; endpoints without offloads")
-        self.driver = driver
+    def __init__(self, name, driver, stack):
+        super().__init__(name, "copy", note=f"transport: dpdk, {driver}, stack: {stack}; endpoints without "
+                                            "offloads")
+        self.driver, self.stack = driver, stack
 
     def start(self):
         config = self.field.net.dpdk_config(self.driver)
-        config["dpdk"]["memory"] = "512m"
+        config["dpdk"].update(memory="512m", stack=self.stack)
         self.field.net.leave_to_dpdk()
         self.more = config
         super().start()
 
 
-DPDK = [(f"sluice, DPDK {driver}", lambda name, driver=driver: SluiceDpdk(name, driver))
-        for driver in ("af_xdp", "af_packet")]
+DPDK = [(title, lambda name, driver=driver, stack=stack: SluiceDpdk(name, driver, stack))
+        for title, driver, stack in (("sluice, DPDK af_xdp", "af_xdp", "lwip"),
+                                     ("sluice, DPDK af_packet", "af_packet", "lwip"),
+                                     ("sluice, DPDK, kernel stack", "af_packet", "kernel"))]
 
 
 def sections(effort):

@@ -222,6 +222,24 @@ def a_kill_leaves_nothing(lab):
     curl_fetches_through_it(lab)
 
 
+@suite.test()
+def a_device_that_is_deleted_is_missed_once(lab):
+    """What is spliced goes on, and the loop does not turn for a descriptor that only has an error to tell."""
+    with lab.sluice.tunnel(SERVER, 80) as wire:
+        lab.word(wire, b"first")
+        until(lambda: lab.flow()["engine"] == "dpdk", 10, "it is spliced")
+        lab.net.proxy.ip("link del sluice0")
+        until(lambda: "sluice0 is gone" in lab.sluice.tell(), 10, "it is said")
+        # The other device's kernel still answers for the server's side.
+        lab.word(wire, b"second")
+        before = lab.sluice.cpu_seconds()
+        time.sleep(1)
+        used = lab.sluice.cpu_seconds() - before
+        check(used < 0.3, f"{used} s of CPU time in 1 s without traffic")
+    lab.sluice.stop()
+    lab.sluice.start()
+
+
 def refusal(lab, **port):
     """What sluice says when it can't start with the first port changed so."""
     file = lab.sluice.dir / "bad.yaml"

@@ -6,8 +6,9 @@
  * NET_RAW           resets in the name of a pair that ends
  * BPF, PERFMON      maps, and programs that are loaded when the first pair needs them
  *
- * The latter four only where a listener may splice by BPF, which none does over lwIP; NET_ADMIN also where a
- * port has an XDP program, which is taken off at the end. All are ambient, too: the process of an upgrade
+ * The latter four only where a listener may splice by BPF, which none does over DPDK's ports; NET_ADMIN also
+ * where it may splice the kernel's sockets over these, and where a port has an XDP program, which is taken off
+ * at the end. All are ambient, too: the process of an upgrade
  * needs them again. Dropped for good: whatever else root has, DAC_OVERRIDE above all. */
 
 #include "cli/confine.h"
@@ -38,12 +39,15 @@ static int complain(const char *what, int r)
 
 static bool splices(const struct sl_config *c)
 {
-	if (c->transport == SL_TRANSPORT_DPDK && c->dpdk.stack == SL_DPDK_LWIP)
-		return false;
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].splice != SL_SPLICE_COPY)
 			return true;
 	return false;
+}
+
+static bool splices_by_bpf(const struct sl_config *c)
+{
+	return c->transport != SL_TRANSPORT_DPDK && splices(c);
 }
 
 static bool has_xdp_port(const struct sl_config *c)
@@ -58,9 +62,9 @@ static uint64_t kept(const struct sl_config *c)
 {
 	uint64_t keep = 1ull << CAP_NET_BIND_SERVICE;
 
-	if (has_xdp_port(c))
+	if (has_xdp_port(c) || (c->dpdk.stack == SL_DPDK_KERNEL && splices(c)))
 		keep |= 1ull << CAP_NET_ADMIN;
-	if (splices(c))
+	if (splices_by_bpf(c))
 		keep |= 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW | 1ull << CAP_BPF |
 			1ull << CAP_PERFMON;
 	return keep;
@@ -93,7 +97,7 @@ static void give_files(const struct sl_config *c, uid_t uid, gid_t gid)
 	if (c->access_log.path && strcmp(c->access_log.path, "-") &&
 	    chown(c->access_log.path, uid, gid) < 0)
 		sl_warning("%s: %s", c->access_log.path, strerror(errno));
-	if (splices(c))
+	if (splices_by_bpf(c))
 		give_pins(uid, gid);
 }
 
@@ -116,7 +120,7 @@ static int become(const struct sl_config *c)
 		return complain("user", -errno);
 	/* else /proc/self is root's, and with it our own figures; core dumps are off below */
 	prctl(PR_SET_DUMPABLE, 1);
-	if (splices(c) && access(SL_LOADER_FOLDER, F_OK) < 0 && errno == EACCES)
+	if (splices_by_bpf(c) && access(SL_LOADER_FOLDER, F_OK) < 0 && errno == EACCES)
 		sl_warning("%s can't be reached by user %s: devices that are attached to later "
 			   "will fail; "
 			   "chmod o+x /sys/fs/bpf helps",
