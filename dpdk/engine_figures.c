@@ -42,6 +42,17 @@ static void tell_slots(const struct sl_dpdk_engine *e, sl_figure_fn *each, void 
 	each(arg, &f);
 }
 
+static void tell_fill(const struct sl_dpdk_engine *e, sl_figure_fn *each, void *arg)
+{
+	const struct sl_map_fill fill = {
+		"pairs",
+		__atomic_load_n(&e->slots.n_taken, __ATOMIC_RELAXED) +
+			__atomic_load_n(&e->slots.n_cooling, __ATOMIC_RELAXED),
+		e->slots.n};
+
+	sl_tell_fill(&fill, 1, each, arg);
+}
+
 static void tell(const struct sl_dpdk_engine *e, sl_figure_fn *each, void *arg)
 {
 	const struct sl_figure arms = {"packet_arms_total",
@@ -63,6 +74,7 @@ static void tell(const struct sl_dpdk_engine *e, sl_figure_fn *each, void *arg)
 		sl_dpdk_splice_count(e->table, counter);
 	sl_tell_counters(counter, each, arg);
 	tell_slots(e, each, arg);
+	tell_fill(e, each, arg);
 	sl_refusals_tell(&e->refusals, each, arg);
 	each(arg, &arms);
 	each(arg, &resets);

@@ -128,6 +128,7 @@ def what_happens_to_pairs_is_counted(lab):
         check(figures["packet_arms_total"] >= 3, lambda: f"arms: {figures}")
         check(figures["packet_packets_total"]["sent"] >= 6, "packets that were sent on")
         check(figures["packet_bytes_total"]["sent"] >= 3 * 2 * 5, "and their bytes")
+        equal((figures["map_used"]["pairs"], figures["map_limit"]["pairs"]), (3, 65536), "how full the maps are")
         check(figures["packet_map_bytes"] >= 65536 * 256, "memory")
         text = place.sluice.http_get("/metrics", place.sluice.metrics).decode()
         check('sluice_packet_slots{state="active"} 3\n' in text, "active slots in the metrics")

@@ -115,6 +115,69 @@ static void pages_fit_into_every_window(void **state)
 	free(p);
 }
 
+static enum sl_look look_of(const struct sl_page *p, const char *text)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (strstr(p->line[i].text, text))
+			return p->line[i].look;
+	fail_msg("no line has: %s", text);
+	return SL_LOOK_PLAIN;
+}
+
+static void engines_tell_how_full_their_maps_are(void **state)
+{
+	static const char answer[] =
+		"{\"engines\":[{\"name\":\"copy\",\"available\":true},{\"name\":\"packet\","
+		"\"available\":true},{\"name\":\"sockmap\",\"available\":true}],\"figures\":{"
+		"\"map_used\":{\"pairs\":249,\"sockmap\":91},\"map_limit\":{\"pairs\":1000,"
+		"\"sockmap\":100}}}";
+	struct sl_page *p = calloc(1, sizeof(*p));
+	struct sl_facts f = {0};
+	struct sl_top t = {0};
+
+	sl_facts_take(&f, json_loads(answer, 0, NULL), NULL, NULL, NULL, NULL);
+	sl_page_begin(p, 24, 80);
+	sl_top_draw(&t, &f, p);
+	assert_int_equal(look_of(p, "  there"), SL_LOOK_PLAIN);
+	assert_int_equal(look_of(p, "  25% full"), SL_LOOK_PLAIN);
+	assert_int_equal(look_of(p, "  91% full"), SL_LOOK_WARNING);
+	sl_facts_free(&f);
+	free(p);
+}
+
+static json_t *listeners(unsigned accepted, unsigned refused)
+{
+	return json_pack("[{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i}]", "listener", "web",
+			 "mode", "http", "listen", "0.0.0.0:80", "state", "up", "connections", 7,
+			 "limit", 100, "accepted", accepted, "requests", 10 * accepted, "refused",
+			 refused);
+}
+
+static void listeners_tell_rates_and_refusals(void **state)
+{
+	struct sl_page *p = calloc(1, sizeof(*p));
+	struct sl_facts f = {0};
+	struct sl_top t = {.view = SL_TOP_LISTENERS};
+	const struct {
+		unsigned accepted, refused;
+		const char *row;
+	} rounds[] = {
+		{100, 3, "up            7/100      -      -       3"},
+		{150, 3, "up            7/100     50    500       3"},
+		{150, 12, "up            7/100      0      0   9.0/s"},
+	};
+
+	for (unsigned i = 0; i < SL_ARRAY_SIZE(rounds); i++) {
+		sl_facts_take(&f, stats(1000 + 1000 * i, 0, ""), NULL, NULL,
+			      listeners(rounds[i].accepted, rounds[i].refused), NULL);
+		sl_page_begin(p, 24, 80);
+		sl_top_draw(&t, &f, p);
+		look_of(p, rounds[i].row);
+	}
+	sl_facts_free(&f);
+	free(p);
+}
+
 static void an_answer_of_nothing_is_drawn_without_harm(void **state)
 {
 	struct sl_page *p = calloc(1, sizeof(*p));
@@ -188,6 +251,8 @@ int main(void)
 		cmocka_unit_test(rates_need_two_answers_of_one_process),
 		cmocka_unit_test(latencies_are_those_of_the_window),
 		cmocka_unit_test(pages_fit_into_every_window),
+		cmocka_unit_test(engines_tell_how_full_their_maps_are),
+		cmocka_unit_test(listeners_tell_rates_and_refusals),
 		cmocka_unit_test(an_answer_of_nothing_is_drawn_without_harm),
 		cmocka_unit_test(a_long_list_scrolls_around_the_selected_row),
 		cmocka_unit_test(only_another_choice_of_flows_asks_anew),

@@ -142,6 +142,28 @@ static void draw_latencies(const struct sl_facts *f, struct sl_page *p)
 	}
 }
 
+/* What is to be known of an engine in a few words: how full its maps are, if it has any. */
+static const char *engine_state(const struct sl_facts *f, const json_t *engine,
+				char buf[SL_TEXT_MAX + 64], enum sl_look *ret_look)
+{
+	const json_t *figures = json_object_get(f->stats, "figures");
+	char name[64];
+	const char *map =
+		strcmp(sl_answer_text(engine, "name", 8, name), "packet") ? name : "pairs";
+	uint64_t used = sl_answer_number(json_object_get(figures, "map_used"), map);
+	uint64_t limit = sl_answer_number(json_object_get(figures, "map_limit"), map);
+	double full = limit ? 100.0 * (double)used / (double)limit : 0;
+
+	*ret_look = SL_LOOK_FAINT;
+	if (!json_is_true(json_object_get(engine, "available")))
+		return sl_answer_text(engine, "reason", 63, buf);
+	*ret_look = full > 90 ? SL_LOOK_WARNING : SL_LOOK_PLAIN;
+	if (!limit)
+		return "there";
+	snprintf(buf, SL_TEXT_MAX + 64, "%.0f%% full", full);
+	return buf;
+}
+
 static void draw_engines(const struct sl_facts *f, struct sl_page *p)
 {
 	const json_t *engines = json_object_get(f->stats, "engines");
@@ -153,11 +175,11 @@ static void draw_engines(const struct sl_facts *f, struct sl_page *p)
 	json_array_foreach((json_t *)engines, i, e)
 	{
 		char name[64], joined[SL_TEXT_MAX], refused[SL_TEXT_MAX], c[SL_TEXT_MAX],
-			u[SL_TEXT_MAX], reason[64];
-		bool available = json_is_true(json_object_get(e, "available"));
+			u[SL_TEXT_MAX], buf[SL_TEXT_MAX + 64];
+		enum sl_look look;
+		const char *state = engine_state(f, e, buf, &look);
 
-		sl_page_add(p, available ? SL_LOOK_PLAIN : SL_LOOK_FAINT,
-			    "%-8s %8" PRIu64 " %9s %9s %10s/s %10s/s  %s",
+		sl_page_add(p, look, "%-8s %8" PRIu64 " %9s %9s %10s/s %10s/s  %s",
 			    sl_answer_text(e, "name", 8, name), sl_answer_number(e, "active"),
 			    sl_text_rate(sl_facts_list_rate(f, "engines", i, "joined"), joined),
 			    sl_text_rate(sl_facts_list_rate(f, "engines", i, "refused"), refused),
@@ -165,7 +187,7 @@ static void draw_engines(const struct sl_facts *f, struct sl_page *p)
 				    sl_facts_list_rate(f, "engines", i, "bytes_from_client"), c),
 			    sl_text_byte_rate(
 				    sl_facts_list_rate(f, "engines", i, "bytes_from_upstream"), u),
-			    available ? "there" : sl_answer_text(e, "reason", 63, reason));
+			    state);
 	}
 }
 

@@ -133,11 +133,11 @@ bool sl_exchange_throttle(struct sl_conn *c)
 	case SL_THROTTLE_RATE:
 		snprintf(extra, sizeof(extra), "Retry-After: %llu\r\n",
 			 (unsigned long long)(wait_us + 999999) / 1000000);
-		sl_conn_count_refusal(c, SL_REFUSED_RATE);
+		sl_conn_count_refused(c, SL_REFUSED_RATE);
 		sl_exchange_refuse(c, 429, extra, "rate-limit");
 		return false;
 	case SL_THROTTLE_CONCURRENT:
-		sl_conn_count_refusal(c, SL_REFUSED_CONCURRENT);
+		sl_conn_count_refused(c, SL_REFUSED_CONCURRENT);
 		sl_exchange_refuse(c, 503, "Retry-After: 1\r\n", "concurrency-limit");
 		return false;
 	}
@@ -211,7 +211,7 @@ static bool write_upstream_head(struct sl_conn *c)
 
 static void deny_credentials(struct sl_conn *c)
 {
-	sl_conn_count_refusal(c, SL_REFUSED_AUTH);
+	sl_conn_count_refused(c, SL_REFUSED_AUTH);
 	sl_exchange_refuse(c, 407,
 			   "Proxy-Authenticate: Basic realm=\"sluice\", charset=\"UTF-8\"\r\n",
 			   "auth-required");
@@ -307,7 +307,7 @@ static void dial_failed(struct sl_conn *c, const struct sl_dial_done *done)
 	unsigned status = dial_status(done->result);
 
 	if (done->result == SL_DIAL_DENIED) {
-		sl_conn_count_refusal(c, SL_REFUSED_DENIED);
+		sl_conn_count_refused(c, SL_REFUSED_DENIED);
 		sl_exchange_refuse(c, 403, NULL, sl_acl_verdict_name(done->verdict));
 		return;
 	}
@@ -444,7 +444,7 @@ static bool accept_head(struct sl_conn *c)
 	}
 	if (e) {
 		c->closing = true;
-		sl_conn_count_refusal(c, SL_REFUSED_BAD);
+		sl_conn_count_refused(c, SL_REFUSED_BAD);
 		sl_exchange_refuse(c, sl_http_error_status(e), NULL, sl_http_error_name(e));
 		return false;
 	}
@@ -488,7 +488,7 @@ void sl_exchange_begin(struct sl_conn *c)
 	sl_loop_disarm(c->worker->loop, &c->timer);
 	c->x = sl_exchange_new(c);
 	if (!c->x) {
-		sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+		sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 		sl_reply(c, 503, "Retry-After: 1\r\n", NULL);
 		return;
 	}

@@ -262,7 +262,7 @@ static void refuse_head(struct sl_conn *c, unsigned status, const char *reason)
 
 static void refuse_bad_head(struct sl_conn *c, enum sl_http_error e)
 {
-	sl_conn_count_refusal(c, SL_REFUSED_BAD);
+	sl_conn_count_refused(c, SL_REFUSED_BAD);
 	refuse_head(c, sl_http_error_status(e), sl_http_error_name(e));
 }
 
@@ -308,7 +308,7 @@ static void refuse(struct sl_conn *c)
 
 static void refuse_for_memory(struct sl_conn *c)
 {
-	sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+	sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 	refuse(c);
 }
 
@@ -459,7 +459,7 @@ void sl_conn_drain(struct sl_conn *c)
 
 static void count_refusal(struct sl_listener *l, enum sl_limit_verdict v)
 {
-	sl_count_refusal(&l->worker->stats, l->stats,
+	sl_count_refused(&l->worker->stats, l->stats,
 			 v == SL_LIMIT_TOTAL	  ? SL_REFUSED_LIMIT
 			 : v == SL_LIMIT_LISTENER ? SL_REFUSED_LISTENER
 						  : SL_REFUSED_SOURCE);

@@ -179,9 +179,9 @@ void sl_conn_client_event(struct sl_stream *s, unsigned events);
 /* Runs the state machine soon; safe from any callback. */
 void sl_conn_schedule(struct sl_conn *c);
 /* Counts that the connection, or its request, is refused. */
-static inline void sl_conn_count_refusal(struct sl_conn *c, enum sl_refusal r)
+static inline void sl_conn_count_refused(struct sl_conn *c, enum sl_refused r)
 {
-	sl_count_refusal(&c->worker->stats, c->listener->stats, r);
+	sl_count_refused(&c->worker->stats, c->listener->stats, r);
 }
 
 void sl_conn_set_state(struct sl_conn *c, enum sl_conn_state s);

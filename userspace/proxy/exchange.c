@@ -194,7 +194,7 @@ static int encode_request(struct sl_conn *c)
 	r = move_body(c, &x->to_upstream, &c->in, &x->up_out);
 	x->bytes_in += x->to_upstream.body.content_bytes - before;
 	if (r == -EBADMSG) {
-		sl_conn_count_refusal(c, SL_REFUSED_BAD);
+		sl_conn_count_refused(c, SL_REFUSED_BAD);
 		c->closing = true;
 		sl_exchange_fail(c, 400, sl_http_error_name(x->to_upstream.error));
 	} else if (r == -ENOBUFS) {

@@ -16,7 +16,7 @@ static struct sl_exchange *begin(struct sl_conn *c, struct sl_slice name)
 	if (x)
 		x->text = malloc(name.len + 1);
 	if (!x || !x->text) {
-		sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+		sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 		sl_conn_close(c, SL_CLOSE_RESET);
 		return NULL;
 	}
@@ -32,7 +32,7 @@ static struct sl_exchange *begin(struct sl_conn *c, struct sl_slice name)
 static void refuse(struct sl_conn *c, struct sl_slice alert, const char *reason)
 {
 	c->x->reason = reason;
-	sl_conn_count_refusal(c, SL_REFUSED_HELLO);
+	sl_conn_count_refused(c, SL_REFUSED_HELLO);
 	sl_exchange_free(SL_TAKE_PTR(c->x));
 	sl_conn_dismiss(c, alert);
 }
@@ -45,7 +45,7 @@ void sl_passthrough_refuse_hello(struct sl_conn *c, enum sl_hello_result r)
 		return;
 	if (r == SL_HELLO_NOT_TLS) { /* it would not understand an alert */
 		x->reason = sl_hello_result_name(r);
-		sl_conn_count_refusal(c, SL_REFUSED_HELLO);
+		sl_conn_count_refused(c, SL_REFUSED_HELLO);
 		sl_conn_close(c, SL_CLOSE_RESET);
 	} else {
 		refuse(c, sl_hello_decode_error, sl_hello_result_name(r));

@@ -36,7 +36,7 @@ static bool read_more(struct sl_conn *c)
 	if (n > 0)
 		return true;
 	if (n == -ENOBUFS) {
-		sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+		sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 		sl_conn_close(c, SL_CLOSE_RESET);
 	} else if (n < 0 || c->input_ended) {
 		sl_conn_close(c, n < 0 ? SL_CLOSE_RESET : SL_CLOSE_GRACEFUL);
@@ -48,7 +48,7 @@ static bool read_more(struct sl_conn *c)
 
 static void refuse_header(struct sl_conn *c)
 {
-	sl_conn_count_refusal(c, SL_REFUSED_HEADER);
+	sl_conn_count_refused(c, SL_REFUSED_HEADER);
 	sl_conn_close(c, SL_CLOSE_RESET);
 }
 
@@ -57,7 +57,7 @@ static bool keep_told(struct sl_conn *c, const struct sl_proxy_header *h)
 {
 	c->told = malloc(sizeof(*c->told) + h->tlvs.len);
 	if (!c->told) {
-		sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+		sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 		sl_conn_close(c, SL_CLOSE_RESET);
 		return false;
 	}

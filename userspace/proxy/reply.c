@@ -102,7 +102,7 @@ void sl_reply(struct sl_conn *c, unsigned status, const char *extra, const char 
 	if (!c->out)
 		c->out = sl_buf_get(&w->buffers);
 	if (!c->out || !write_reply(c, status, extra, text ? text : sl_status_reason(status))) {
-		sl_conn_count_refusal(c, SL_REFUSED_MEMORY);
+		sl_conn_count_refused(c, SL_REFUSED_MEMORY);
 		sl_conn_close(c, SL_CLOSE_RESET);
 		return;
 	}

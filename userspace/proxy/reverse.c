@@ -86,7 +86,7 @@ bool sl_reverse_route(struct sl_conn *c)
 	}
 	if (sl_path_is_ambiguous(q.path)) {
 		c->closing = true;
-		sl_conn_count_refusal(c, SL_REFUSED_BAD);
+		sl_conn_count_refused(c, SL_REFUSED_BAD);
 		sl_exchange_refuse(c, 400, NULL, "ambiguous-path");
 		return false;
 	}

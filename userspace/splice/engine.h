@@ -105,6 +105,12 @@ struct sl_figure {
 	uint64_t n;
 };
 
+/* How full a table is that has room for so many pairs. */
+struct sl_map_fill {
+	const char *map; /* what it is called in metrics */
+	uint64_t used, limit;
+};
+
 struct sl_engine_options {
 	struct sl_loop *loop;
 	struct sl_buf_pool *buffers;

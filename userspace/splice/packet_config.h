@@ -31,5 +31,7 @@ void sl_packet_hand_over(struct sl_loop *loop);
 
 /* Tells what the engine counts beside its totals. From any thread; the figure is valid in the call. */
 void sl_packet_figures(void (*each)(void *arg, const struct sl_figure *f), void *arg);
+/* Slots, which the maps have as many elements for as they need: 0 of 0 if the engine was not opened. */
+void sl_packet_fill(struct sl_map_fill *ret);
 
 #endif

@@ -78,3 +78,14 @@ void sl_packet_figures(each_fn *each, void *arg)
 	tell_plain(each, arg);
 	pthread_mutex_unlock(&shared->lock);
 }
+
+void sl_packet_fill(struct sl_map_fill *ret)
+{
+	*ret = (struct sl_map_fill){.map = "pairs"};
+	pthread_mutex_lock(&shared->lock);
+	for (int i = 0; shared->slot && i < SL_PACKET_USES; i++) {
+		ret->limit += shared->uses[i];
+		ret->used += i == USE_FREE ? 0 : shared->uses[i];
+	}
+	pthread_mutex_unlock(&shared->lock);
+}

@@ -109,3 +109,20 @@ void sl_tell_counters(const struct sl_counter counter[SL_REASON_COUNT], sl_figur
 					"event"},
 		     true, false, each, arg);
 }
+
+void sl_tell_fill(const struct sl_map_fill *map, size_t n, sl_figure_fn *each, void *arg)
+{
+	struct sl_figure used = {"map_used", "gauge", "Pairs that are in the table", "map"};
+	struct sl_figure limit = {"map_limit", "gauge", "Pairs that the table has room for", "map"};
+
+	for (size_t i = 0; i < n; i++) {
+		used.value = map[i].map;
+		used.n = map[i].used;
+		each(arg, &used);
+	}
+	for (size_t i = 0; i < n; i++) {
+		limit.value = map[i].map;
+		limit.n = map[i].limit;
+		each(arg, &limit);
+	}
+}

@@ -31,4 +31,7 @@ void sl_refusals_tell(const struct sl_refusals *r, sl_figure_fn *each, void *arg
 void sl_tell_counters(const struct sl_counter counter[SL_REASON_COUNT], sl_figure_fn *each,
 		      void *arg);
 
+/* How full tables are. */
+void sl_tell_fill(const struct sl_map_fill *map, size_t n, sl_figure_fn *each, void *arg);
+
 #endif

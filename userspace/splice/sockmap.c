@@ -338,6 +338,7 @@ static void sockmap_destroy(struct sl_engine *engine)
 	e = to_sockmap(engine);
 	if (e->io.index)
 		sl_loop_del(e->base.options.loop, &e->io);
+	sl_sockmap_add_room(-(int)e->room);
 	sl_sockmap_maps_close(&e->maps);
 	sl_slab_destroy(&e->members);
 	free(e->member);
@@ -352,6 +353,8 @@ static int open_engine(struct sl_sockmap_engine *e, uint32_t pairs)
 
 	if (r)
 		return r;
+	sl_sockmap_add_room((int)pairs);
+	e->room = pairs;
 	e->member = calloc(pairs, sizeof(*e->member));
 	e->free = calloc(pairs, sizeof(*e->free));
 	if (!e->member || !e->free)

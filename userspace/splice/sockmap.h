@@ -76,6 +76,7 @@ struct sl_sockmap_engine {
 	struct sl_sockmap_member **member; /* by pair */
 	uint32_t *free;			   /* stack of pairs */
 	uint32_t n_free;
+	uint32_t room; /* pairs that are told of as this instance's */
 	struct sl_io io;
 	struct sl_engine_totals totals;
 };
@@ -123,6 +124,10 @@ struct sl_sockmap_member {
 
 /* Most pairs that all instances may have: what they take of the kernel's memory is bounded. */
 uint32_t sl_sockmap_pairs_max(void);
+/* An instance has room for so many pairs; negative: not any more. */
+void sl_sockmap_add_room(int pairs);
+/* The maps of all instances together; 0 of 0 if there are none. From any thread. */
+void sl_sockmap_fill(struct sl_map_fill *ret);
 /* Puts the pair's sockets in the map, or lets the kernel redirect again. The pair has a member then; it
  * may have one on failure, too. As sl_engine_ops.join(). */
 int sl_sockmap_enter(struct sl_sockmap_engine *e, struct sl_pair *p, const char **ret_reason);

@@ -15,6 +15,7 @@
 #define MEMORY_SHARE 4 /* at most a fourth of it for pairs, whatever their number */
 
 static uint32_t pairs_used; /* by all instances */
+static uint32_t pairs_room; /* of all instances */
 
 uint32_t sl_sockmap_pairs_max(void)
 {
@@ -25,6 +26,19 @@ uint32_t sl_sockmap_pairs_max(void)
 	return (uint32_t)sl_min((uint64_t)info.totalram * info.mem_unit / MEMORY_SHARE /
 					SL_SOCKMAP_PAIR_BYTES,
 				(uint64_t)UINT16_MAX);
+}
+
+void sl_sockmap_add_room(int pairs)
+{
+	__atomic_fetch_add(&pairs_room, (uint32_t)pairs, __ATOMIC_RELAXED);
+}
+
+void sl_sockmap_fill(struct sl_map_fill *ret)
+{
+	const uint32_t room = __atomic_load_n(&pairs_room, __ATOMIC_RELAXED);
+
+	*ret = (struct sl_map_fill){"sockmap", __atomic_load_n(&pairs_used, __ATOMIC_RELAXED),
+				    room ? sl_min(room, sl_sockmap_pairs_max()) : 0};
 }
 
 /* --- members --- */

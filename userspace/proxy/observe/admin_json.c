@@ -320,8 +320,8 @@ static json_t *refusals(const struct sl_listener_stats *s)
 {
 	json_t *o = json_object();
 
-	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
-		json_object_set_new(o, sl_refusal_name((enum sl_refusal)i), number(s->refused[i]));
+	for (int i = 0; i < SL_REFUSED_COUNT; i++)
+		json_object_set_new(o, sl_refused_name((enum sl_refused)i), number(s->refused[i]));
 	return o;
 }
 
@@ -330,7 +330,7 @@ static void append_listener(void *arg, const struct sl_listener_info *l)
 	uint64_t refused = 0;
 	json_t *o = json_object();
 
-	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
+	for (int i = 0; i < SL_REFUSED_COUNT; i++)
 		refused += l->stats.refused[i];
 	json_object_set_new(o, "listener", text(l->name));
 	json_object_set_new(o, "mode", text(l->mode));

@@ -75,7 +75,7 @@ static void put_table(FILE *f, const struct table *t, const struct family *famil
 
 static const char *refusal_name(unsigned i)
 {
-	return sl_refusal_name((enum sl_refusal)i);
+	return sl_refused_name((enum sl_refused)i);
 }
 
 static const struct family listener_families[] = {
@@ -86,7 +86,7 @@ static const struct family listener_families[] = {
 	{"sluice_listener_requests_total", "counter", "Request heads parsed, good or bad", NULL,
 	 NULL, 1},
 	{"sluice_listener_refused_total", "counter", "Connections and requests refused", "reason",
-	 refusal_name, SL_REFUSAL_COUNT},
+	 refusal_name, SL_REFUSED_COUNT},
 };
 
 static void add_listener(void *arg, const struct sl_listener_info *l)
@@ -97,7 +97,7 @@ static void add_listener(void *arg, const struct sl_listener_info *l)
 			  {l->connections, strcmp(l->state, "up") != 0, l->stats.accepted,
 			   l->stats.requests}};
 	memcpy(&r->figure[4], l->stats.refused, sizeof(l->stats.refused));
-	_Static_assert(4 + SL_REFUSAL_COUNT <= FIGURES_MAX, "all figures have room");
+	_Static_assert(4 + SL_REFUSED_COUNT <= FIGURES_MAX, "all figures have room");
 }
 
 /* --- servers --- */

@@ -6,22 +6,22 @@
 
 #include "base/util.h"
 
-const char *sl_refusal_name(enum sl_refusal r)
+const char *sl_refused_name(enum sl_refused r)
 {
-	static const char *const names[SL_REFUSAL_COUNT] = {
+	static const char *const names[SL_REFUSED_COUNT] = {
 #define X(constant, reason, counter) [SL_REFUSED_##constant] = reason,
-		SL_REFUSALS(X)
+		SL_REFUSED(X)
 #undef X
 	};
 
-	return r < SL_REFUSAL_COUNT ? names[r] : "unknown";
+	return r < SL_REFUSED_COUNT ? names[r] : "unknown";
 }
 
-void sl_count_refusal(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refusal r)
+void sl_count_refused(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refused r)
 {
-	uint64_t *const counters[SL_REFUSAL_COUNT] = {
+	uint64_t *const counters[SL_REFUSED_COUNT] = {
 #define X(constant, reason, counter) [SL_REFUSED_##constant] = &s->counter,
-		SL_REFUSALS(X)
+		SL_REFUSED(X)
 #undef X
 	};
 
@@ -52,6 +52,6 @@ void sl_listener_stats_merge(struct sl_listener_stats *to, const struct sl_liste
 {
 	to->accepted += load(&from->accepted);
 	to->requests += load(&from->requests);
-	for (int i = 0; i < SL_REFUSAL_COUNT; i++)
+	for (int i = 0; i < SL_REFUSED_COUNT; i++)
 		to->refused[i] += load(&from->refused[i]);
 }

@@ -80,7 +80,7 @@
 	X(spliced_duration, "Lifetime of spliced tunnels, from the splice on")
 
 /* What keeps clients and requests out: constant, reason, the counter above that counts it, too. */
-#define SL_REFUSALS(X)                                     \
+#define SL_REFUSED(X)                                      \
 	X(LIMIT, "limit", refused_limit_total)             \
 	X(LISTENER, "listener", refused_listener_total)    \
 	X(SOURCE, "source", refused_source_total)          \
@@ -93,14 +93,14 @@
 	X(RATE, "rate", requests_rate_total)               \
 	X(CONCURRENT, "concurrent", requests_concurrent_total)
 
-enum sl_refusal {
+enum sl_refused {
 #define X(constant, reason, counter) SL_REFUSED_##constant,
-	SL_REFUSALS(X)
+	SL_REFUSED(X)
 #undef X
-		SL_REFUSAL_COUNT,
+		SL_REFUSED_COUNT,
 };
 /* e.g. "limit"; static. */
-const char *sl_refusal_name(enum sl_refusal r);
+const char *sl_refused_name(enum sl_refused r);
 
 struct sl_stats {
 #define X(name, help) uint64_t name;
@@ -115,7 +115,7 @@ struct sl_stats {
 /* What a worker counts of a listener; one writer, as above. */
 struct sl_listener_stats {
 	uint64_t accepted, requests;
-	uint64_t refused[SL_REFUSAL_COUNT];
+	uint64_t refused[SL_REFUSED_COUNT];
 } __attribute__((aligned(64)));
 
 /* Writer: a plain add that a concurrent relaxed reader sees whole. */
@@ -128,6 +128,6 @@ void sl_stats_merge(struct sl_stats *to, const struct sl_stats *from);
 void sl_listener_stats_merge(struct sl_listener_stats *to, const struct sl_listener_stats *from);
 
 /* Counts a refusal in both, which are the calling worker's. */
-void sl_count_refusal(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refusal r);
+void sl_count_refused(struct sl_stats *s, struct sl_listener_stats *l, enum sl_refused r);
 
 #endif

@@ -253,19 +253,26 @@
 			[name.replace(/_total$/, "").replaceAll("_", " "), perSecond(rate(before(), last(), counter(name))), short(n)]);
 	}
 
+	/* How full the maps of an engine are; it may have none. */
+	function fullness(engine) {
+		const figures = last().stats.figures, map = engine === "packet" ? "pairs" : engine;
+		const limit = figures.map_limit && figures.map_limit[map];
+		return limit ? percent(100 * figures.map_used[map] / limit) : "-";
+	}
+
 	function engines() {
 		const of = (i, key) => (answer) => answer.stats.engines[i] && answer.stats.engines[i][key];
 		return last().stats.engines.map((e, i) => [e.name, e.active,
 			perSecond(rate(before(), last(), of(i, "joined"))),
 			bytesPerSecond(rate(before(), last(), of(i, "bytes_from_client"))),
 			bytesPerSecond(rate(before(), last(), of(i, "bytes_from_upstream"))),
-			e.available ? "available" : e.reason]);
+			fullness(e.name), e.available ? "available" : e.reason]);
 	}
 
 	/* A heading that begins with # is of numbers. */
 	const TABLES = [
 		{id: "engines", title: "Engines", none: "no engine", rows: engines,
-			heads: ["Engine", "#Pairs", "#Joined", "#From clients", "#From upstreams", "State"]},
+			heads: ["Engine", "#Pairs", "#Joined", "#From clients", "#From upstreams", "#Full", "State"]},
 		{id: "servers", title: "Servers", none: "no upstreams are configured", rows: serversWithRates,
 			heads: ["Upstream", "Server", "State", "#In use", "#Idle", "#Requests", "#Failures", "Why"]},
 		{id: "listeners", title: "Listeners", none: "no listeners", rows: listeners,
