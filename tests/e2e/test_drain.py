@@ -206,7 +206,7 @@ def the_command_shows_what_is_left_and_says_how_it_ended(labs):
 
 @suite.test(timeout=60)
 def readiness_goes_first_and_answers_tell_it(labs):
-    lab = labs.open(drain_delay="1s")
+    lab = labs.open(drain_delay="3s")
     with connect(lab, 3128) as kept:
         get(kept)
         drain(lab, "web")
@@ -277,7 +277,10 @@ def an_upgrade_keeps_it_out_and_lets_it_end(labs):
         drain(lab, "web")
         drain(lab, "tunnel", timeout_ms=3000)
         until(lambda: refused(lab, 3128) and refused(lab, 3130), 5, "both refuse")
+        lab.sluice.ask("drain-server", upstream="echo", server=f"{SERVER}:82")
         old = upgrade(lab.sluice)
+        states = {s["upstream"]: s["state"] for s in lab.sluice.ask("servers")["servers"]}
+        equal(states, {"app": "up", "echo": "drained"}, "servers in the new process")
         equal((state(lab, "web"), state(lab, "other")), ("drained", "up"), "states in the new process")
         check(refused(lab, 3128), "it refuses still")
         last(kept)

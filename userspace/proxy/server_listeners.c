@@ -16,9 +16,10 @@
 #include "base/util.h"
 #include "proxy/server_state.h"
 
-#define ASK_MS	    2000
-#define RETRY_MS    1000
-#define ENVIRONMENT "SLUICE_DRAINED"
+#define ASK_MS	     2000
+#define RETRY_MS     1000
+#define ENVIRONMENT  "SLUICE_DRAINED"
+#define VARIABLE_MAX ((size_t)100 << 10) /* the kernel takes 128 KiB */
 
 /* An order to a worker. */
 struct order {
@@ -299,42 +300,79 @@ void sl_server_forget_drained(struct sl_daemon *s)
 	rearm(s);
 }
 
+/* --- over an upgrade: names of listeners, and UPSTREAM/SERVER --- */
+
+static void name_server(void *arg, const struct sl_server_info *i)
+{
+	if (!strcmp(i->state, "drained"))
+		fprintf(arg, "%s/%s ", i->upstream, i->server);
+}
+
 char *sl_server_drained_variable(const struct sl_daemon *s)
 {
-	size_t size = sizeof(ENVIRONMENT "=") + s->n_drained * sizeof(s->drained[0].name), len;
-	char *text = malloc(size);
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
 
-	if (!text)
+	if (!f)
 		return NULL;
-	len = (size_t)snprintf(text, size, ENVIRONMENT "=");
+	fprintf(f, ENVIRONMENT "=");
 	for (size_t i = 0; i < s->n_drained; i++)
-		len += (size_t)snprintf(text + len, size - len, "%s%s", i ? " " : "",
-					s->drained[i].name);
-	return text;
+		fprintf(f, "%s ", s->drained[i].name);
+	sl_upstreams_describe(s->upstreams, sl_loop_now_ms(s->loop), name_server, f);
+	if (!fclose(f) && len < VARIABLE_MAX)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static int take_listener(struct sl_daemon *s, const char *name)
+{
+	struct sl_drained *d;
+	uint32_t place;
+
+	if (!find_config(s, name, &place) || find(s, name))
+		return 0;
+	if (add(s, name, place, &d) < 0)
+		return -ENOMEM;
+	d->shut = d->closed = true;
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		sl_worker_set_ending(s->worker[i], place, true);
+	sl_warning("listener %s: drained, as in the process before", name);
+	return 0;
+}
+
+/* Those that are found by name are not known yet. */
+static void take_server(struct sl_daemon *s, const char *upstream, const char *name)
+{
+	struct sl_server *server = sl_upstreams_find(s->upstreams, upstream, name);
+
+	if (!server)
+		return;
+	sl_server_set_drained(server, true, sl_loop_now_ms(s->loop));
+	sl_warning("server %s/%s: drained, as in the process before", upstream, name);
 }
 
 int sl_server_take_drained(struct sl_daemon *s)
 {
 	const char *value = getenv(ENVIRONMENT);
 	_sl_free_ char *names = value ? strdup(value) : NULL;
-	struct sl_drained *d;
-	uint32_t place;
-	char *rest;
+	char *rest, *slash;
+	int r = 0;
 
 	sl_timer_init(&s->drained_timer, look);
 	unsetenv(ENVIRONMENT);
-	for (char *n = names ? strtok_r(names, " ", &rest) : NULL; n;
+	for (char *n = names ? strtok_r(names, " ", &rest) : NULL; n && !r;
 	     n = strtok_r(NULL, " ", &rest)) {
-		if (!find_config(s, n, &place) || find(s, n))
+		slash = strchr(n, '/');
+		if (!slash) {
+			r = take_listener(s, n);
 			continue;
-		if (add(s, n, place, &d) < 0)
-			return -ENOMEM;
-		d->closed = true;
-		for (uint32_t i = 0; i < s->n_workers; i++)
-			sl_worker_set_ending(s->worker[i], place, true);
-		sl_warning("listener %s: drained, as in the process before", n);
+		}
+		*slash = '\0';
+		take_server(s, n, slash + 1);
 	}
-	return 0;
+	return r;
 }
 
 /* --- what is told --- */

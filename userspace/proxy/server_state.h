@@ -165,7 +165,8 @@ bool sl_server_is_drained(const struct sl_daemon *s, const char *name);
 bool sl_server_is_closed(const struct sl_daemon *s, const char *name);
 /* Those that the configuration does not have any more. */
 void sl_server_forget_drained(struct sl_daemon *s);
-/* What tells the process of an upgrade which are out of service, to be freed; NULL: no memory. */
+/* What tells the process of an upgrade which are out of service, servers too, to be freed; NULL: no memory,
+ * or too many. */
 char *sl_server_drained_variable(const struct sl_daemon *s);
 /* In that process. 0 or -ENOMEM. */
 int sl_server_take_drained(struct sl_daemon *s);
