@@ -76,7 +76,7 @@ static int add_device(struct sl_eal_args *a, const struct sl_port_config *c, siz
 		return add(a, "--vdev=%s", c->device);
 	if (sl_eal_is_xdp(c))
 		return add(a, "--vdev=net_af_xdp%zu,iface=%s,busy_budget=0", i, c->device);
-	return add(a, "--vdev=net_af_packet%zu,iface=%s,qpairs=1,framecnt=1024", i, c->device);
+	return add(a, "--vdev=net_af_packet%zu,iface=%s,qpairs=1,framecnt=4096", i, c->device);
 }
 
 int sl_eal_arguments(const struct sl_dpdk_config *c, struct sl_eal_args *ret,

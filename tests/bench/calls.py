@@ -23,7 +23,8 @@ class SluiceServes(SluiceRuns):
             **self.more,
             "listeners": [{"name": "web", "listen": HERE, "mode": "http",
                            "routes": [{"upstream": "app"}]}],
-            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {"idle": 1024, "max": 16384}}]}
+            "upstreams": [{"name": "app", "servers": [ORIGIN], "pool": {
+                "idle": self.options.get("kept", 1024), "max": 16384}}]}
         super().start()
 
 

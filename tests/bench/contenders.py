@@ -206,11 +206,12 @@ class NginxRuns(Contender):
         module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
         if self.mode == "stream" and not module.exists():
             raise Unavailable("libnginx-mod-stream is not installed")
+        kept = self.options.get("kept", 1024)
         upstream = f"upstream origin {{ server {ORIGIN}; %s }}"
         blocks = {
             "stream": f"stream {{ {upstream % ''} server {{ listen {HERE} backlog=16384; "
                       "tcp_nodelay on; proxy_pass origin; } }",
-            "http": f"http {{ access_log off; {upstream % 'keepalive 1024;'} keepalive_requests "
+            "http": f"http {{ access_log off; {upstream % f'keepalive {kept};'} keepalive_requests "
                     f"100000000; server {{ listen {HERE} backlog=16384; location / {{ proxy_pass "
                     "http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; } } "
                     f"{self.more} }}",
@@ -222,7 +223,7 @@ pid {self.where}/pid;
 error_log {self.where}/log warn;
 worker_processes {self.threads()};
 worker_rlimit_nofile 20000;
-events {{ worker_connections 16384; }}
+events {{ worker_connections {max(16384, 2 * kept + 100)}; }}
 {blocks[self.mode]}
 """)
         self.run("nginx", "-e", self.where / "log", "-c", config)

@@ -64,12 +64,24 @@ def answered(contender, effort, *options, kind="http", errors=None):
             "cores": got["own_s"] / got["seconds"], "machine": got["machine"]}
 
 
+def bulk(streams):
+    """Tunnels that carry as much as they can, by the columns of BULK."""
+    def measure(contender, effort):
+        got = loaded(contender, "bulk", effort, "--connections", streams, spliced=streams)
+        gb = max(got["bytes"], 1) / 1e9
+        return {"gbps": got["bytes"] * 8 / got["seconds"] / 1e9, "cpu": got["busy_s"] / gb,
+                "own": got["own_s"] / gb, "machine": got["machine"]}
+    return measure
+
+
 RATE = ("rate", "requests", "1/s", "more")
 P50, P99, P999 = (("p50", "p50", "us", "less"), ("p99", "p99", "us", "less"),
                   ("p999", "p99.9", "us", "less"))
 CPU = [("cpu", "CPU of the machine", "us each", "less"),
        ("own", "of the proxy's processes", "us each", "less"), ("machine", "machine busy", "%", None)]
 ANSWERED = [RATE, P50, P99, *CPU]
+BULK = [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
+        ("own", "of the proxy's processes", "s/GB", "less"), CPU[2]]
 
 
 def memory_of(pids):

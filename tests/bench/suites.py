@@ -1,35 +1,22 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The suites by name, and those of tunnels, kept connections, system calls and memory."""
+"""The suites by name, and those of tunnels, kept connections and system calls."""
 
 import dataclasses
-import time
 
 import calls
 import check
+import idle
 import many
 import transports
 import work
 from contenders import DIRECT, ENGINES, NO_DEVICES, PEERS, SLUICE
-from field import LoadFailed
-from section import ANSWERED, P50, P99, Section, answered, loaded, memory_of, slab
+from section import ANSWERED, BULK, P50, P99, Section, answered, bulk, loaded
 
 # --- bulk ---
-
-def bulk(streams):
-    def measure(contender, effort):
-        got = loaded(contender, "bulk", effort, "--connections", streams, spliced=streams)
-        gb = max(got["bytes"], 1) / 1e9
-        return {"gbps": got["bytes"] * 8 / got["seconds"] / 1e9, "cpu": got["busy_s"] / gb,
-                "own": got["own_s"] / gb, "machine": got["machine"]}
-    return measure
-
 
 def bulk_sections(effort):
     relays = [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["xdp"], SLUICE["copy"], PEERS["haproxy"],
               PEERS["nginx"], PEERS["splice"], PEERS["copy"]]
-    columns = [("gbps", "throughput", "Gbit/s", "more"), ("cpu", "CPU of the machine", "s/GB", "less"),
-               ("own", "of the proxy's processes", "s/GB", "less"),
-               ("machine", "machine busy", "%", None)]
     for on in (True, False):
         for streams in (1, 8, 64):
             if effort.quick and (streams == 64 or not on and streams == 1):
@@ -38,7 +25,7 @@ def bulk_sections(effort):
                 f"{streams} stream{'s' * (streams > 1)}, offloads {'on' if on else 'off'}",
                 "From the server to the client through tunnels that rested before." +
                 ("" if on else " Checksums and segmentation by the stacks, MTU 1500."),
-                [c for c in relays if not on or c is not SLUICE["xdp"]], columns, bulk(streams),
+                [c for c in relays if not on or c is not SLUICE["xdp"]], BULK, bulk(streams),
                 prepare=lambda c, on=on: c.field.offloads(on, aggregate=c.xdp))
 
 
@@ -159,46 +146,6 @@ def call_sections(effort):
                       contenders, columns, calls.measure(*options))
 
 
-# --- idle ---
-
-def idle(connections, in_tunnel):
-    def measure(contender, effort):
-        way = (contender.tunnel() if in_tunnel else (contender.to, "--url", contender.url(12)))
-        own, kernel = memory_of(contender.pids()), slab()
-        child, ready = contender.field.hold(*way, "--connections", connections)
-        try:
-            if ready < connections:
-                raise LoadFailed(f"{ready} of {connections} connections are open")
-            time.sleep(1 + effort.settle_ms / 1000)
-            contender.check(in_tunnel and connections, patience_s=15)
-            got = {"own": (memory_of(contender.pids()) - own) / connections,
-                   "kernel": (slab() - kernel) / connections}
-            got["both"] = got["own"] + got["kernel"]
-        finally:
-            child.stdin.close()
-            child.wait(30)
-        return got
-    return measure
-
-
-def idle_sections(effort):
-    columns = [("own", "memory of the proxy", "B each", "less"),
-               ("kernel", "kernel slabs of all three hosts", "B each", "less"),
-               ("both", "both", "B each", "less")]
-    for connections in (1000,) if effort.quick else (1000, 5000):
-        yield Section(
-            f"{connections} idle connections, after a request of 12 B",
-            "The slabs are those of the whole machine: client and server hold sockets, too; without a "
-            "proxy one sees how much. A fresh process each time.",
-            [DIRECT, SLUICE["copy"], PEERS["haproxy-http"], PEERS["nginx-http"], PEERS["squid"]],
-            columns, idle(connections, False), options={"fresh": True}, ratio=False)
-        yield Section(
-            f"{connections} idle tunnels", "As above; each has carried a byte each way.",
-            [DIRECT, SLUICE["auto"], SLUICE["tc"], SLUICE["copy"], PEERS["haproxy"], PEERS["nginx"],
-             PEERS["squid"]],
-            columns, idle(connections, True), options={"fresh": True}, ratio=False, judged="both")
-
-
 SUITES = {
     "bulk": ("Bulk", bulk_sections),
     "rtt": ("Round trips", rtt_sections),
@@ -206,7 +153,7 @@ SUITES = {
     "policy": ("Auto beside its engines", policy_sections),
     "keepalive": ("HTTP with kept connections", keepalive_sections),
     "calls": ("System calls of a request", call_sections),
-    "idle": ("Memory of idle connections", idle_sections),
+    "idle": ("Memory of idle connections", idle.sections),
     "transports": ("The kernel's TCP and DPDK", transports.sections),
     "many": ("50,000 connections", many.sections),
     "open": ("Latency at fixed rates", work.open_sections),
