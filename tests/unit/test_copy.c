@@ -390,6 +390,78 @@ static void a_stalled_bulk_pair_stays_within_its_bound(void **state)
 	close_all(&f);
 }
 
+/* --- what a short tunnel costs --- */
+
+static const struct sl_transport_ops *real;
+static unsigned reads, finishes;
+
+static ssize_t counted_read(struct sl_stream *s, void *buf, size_t len)
+{
+	reads++;
+	return real->read(s, buf, len);
+}
+
+static int counted_finish(struct sl_stream *s)
+{
+	finishes++;
+	return real->finish(s);
+}
+
+static void passes(struct fixture *f, enum sl_side from, const char *word)
+{
+	char text[16];
+	ssize_t n = -EAGAIN;
+
+	put(f, from, word, strlen(word));
+	for (int i = 0; i < 1000 && n == -EAGAIN; i++) {
+		sl_loop_turn(f->loop, 1);
+		n = get(f, sl_other_side(from), text, sizeof(text));
+	}
+	assert_int_equal(n, strlen(word));
+	assert_memory_equal(text, word, strlen(word));
+}
+
+static void wait_for_end(struct fixture *f, enum sl_side side)
+{
+	char text[16];
+	ssize_t n = -EAGAIN;
+
+	for (int i = 0; i < 1000 && n == -EAGAIN; i++) {
+		sl_loop_turn(f->loop, 1);
+		n = get(f, side, text, sizeof(text));
+	}
+	assert_int_equal(n, 0);
+}
+
+/* Nothing is read in vain, and the second FIN is that of close(). */
+static void a_word_each_way_takes_four_reads(void **state)
+{
+	struct sl_transport_ops counted;
+	struct fixture f;
+
+	open_sockets(&f);
+	reads = finishes = 0;
+	real = f.inner[0]->ops;
+	counted = *real;
+	counted.read = counted_read;
+	counted.finish = counted_finish;
+	f.inner[0]->ops = f.inner[1]->ops = &counted;
+	f.pair.drained[SL_CLIENT] = f.pair.drained[SL_UPSTREAM] = true;
+	join(&f);
+	turns(&f, 2);
+	passes(&f, SL_CLIENT, "word");
+	passes(&f, SL_UPSTREAM, "answer");
+	for (int side = 0; side < 2; side++) {
+		f.outer[side]->ops->finish(f.outer[side]);
+		wait_for_end(&f, side ? SL_CLIENT : SL_UPSTREAM);
+	}
+	turns(&f, 2);
+	assert_int_equal(f.ended, SL_PAIR_FINISHED);
+	assert_int_equal(reads, 4);
+	assert_int_equal(finishes, 1);
+	close_all(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +476,7 @@ int main(void)
 		cmocka_unit_test(a_full_engine_refuses_and_says_why),
 		cmocka_unit_test(bulk_over_sockets_arrives_whole),
 		cmocka_unit_test(a_stalled_bulk_pair_stays_within_its_bound),
+		cmocka_unit_test(a_word_each_way_takes_four_reads),
 	};
 
 	return cmocka_run_group_tests_name("copy", tests, NULL, NULL);

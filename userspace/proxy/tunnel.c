@@ -147,6 +147,7 @@ static void hand_over(struct sl_conn *c)
 		.stream = {c->client, SL_TAKE_PTR(x->upstream)},
 		.pending = {SL_TAKE_PTR(c->in), SL_TAKE_PTR(x->up_in)},
 		.input_ended = {c->input_ended, x->upstream_ended},
+		.drained = {!c->readable, !x->up_readable},
 		.prepared = x->pair.prepared,
 		.on_end = pair_ended,
 		.owner = c,

@@ -130,6 +130,8 @@ static enum move read_buffer(struct copy_pair *c, enum sl_side from)
 		c->pair->pending[from] = b;
 		c->pair->from[from].messages++;
 		note_read(h, b->end == b->cap);
+		/* A socket in the sockmap has two queues: a short read may leave one. */
+		h->readable = !s->drained || c->pair->plain_io;
 		return MOVE_AGAIN;
 	}
 	sl_buf_put(buffers, b);
@@ -231,7 +233,7 @@ static enum move move_once(struct copy_pair *c, enum sl_side from)
 	return wants_pipe(c, from) ? fill_pipe(c, from) : read_buffer(c, from);
 }
 
-/* FIN goes out behind the last byte. */
+/* FIN goes out behind the last byte; the second one when the pair is closed, right after this. */
 static void pass_end_on(struct copy_pair *c, enum sl_side from)
 {
 	struct half *h = &c->half[from];
@@ -240,7 +242,8 @@ static void pass_end_on(struct copy_pair *c, enum sl_side from)
 	if (!h->ended || h->passed_on || !half_empty(c, from))
 		return;
 	h->passed_on = true;
-	to->ops->finish(to); /* an error here shows up as an event of its own */
+	if (!c->half[sl_other_side(from)].passed_on)
+		to->ops->finish(to); /* an error here shows up as an event of its own */
 }
 
 static enum move move_half(struct copy_pair *c, enum sl_side from)
@@ -422,7 +425,11 @@ static int copy_join(struct sl_engine *engine, struct sl_pair *p, const char **r
 		struct sl_stream *s = p->stream[side];
 
 		c->half[side] = (struct half){
-			.readable = true, .writable = true, .ended = p->input_ended[side]};
+			.readable = !p->drained[side],
+			.writable = true,
+			.ended = p->input_ended[side],
+		};
+		p->drained[side] = false;
 		s->on_event = copy_event;
 		s->owner = c;
 	}

@@ -66,7 +66,10 @@ struct sl_pair {
 	/* When user space passed on the first byte from the upstream, by the loop's clock; 0: it did not. */
 	uint64_t answered_us;
 	bool input_ended[2]; /* set before join if that side's FIN was read already */
-	bool plain_io;	     /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
+	/* Set before the first join, which clears it: nothing waits to be read from that side, and
+	 * SL_READABLE will tell. */
+	bool drained[2];
+	bool plain_io; /* read(2) and write(2) only: splice(2) misses what a sockmap holds */
 	enum sl_pair_end end;
 	/* The pair has ended: both streams are closed, engine is NULL. Not called for part(). */
 	void (*on_end)(struct sl_pair *p, enum sl_pair_end why);
