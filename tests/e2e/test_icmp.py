@@ -89,7 +89,7 @@ class Tunnel:
 
     def acknowledged(self):
         """What the server has acknowledged, in the numbers of its leg."""
-        pairs = [e["value"] for e in self.place.sluice.dump("pairs") if e["value"]["state"] != "SL_FLOW_FREE"]
+        pairs = [e["value"] for e in self.place.sluice.dump("flows") if e["value"]["state"] != "SL_FLOW_FREE"]
         equal(len(pairs), 1, "pairs")
         return pairs[0]["leg"][1]["ack"]
 
