@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Room: what its files may include of ours. A name with a slash is one header.
@@ -130,7 +132,9 @@ def main():
     checks = [rooms_include_only_what_they_may, the_include_check_finds_a_forbidden_include,
               c_sources_are_formatted, files_are_no_longer_than_they_may_be,
               functions_are_no_longer_than_they_may_be, every_source_names_its_license,
-              scripts_parse]
+              scripts_parse, docs.links_in_documents_lead_somewhere,
+              docs.the_keys_in_the_document_are_those_of_the_parser,
+              docs.the_checks_of_documents_find_what_is_wrong]
     failed = 0
     print(f"1..{len(checks)}")
     for i, check in enumerate(checks, 1):
