@@ -37,6 +37,7 @@ struct sl_port_config {
 	struct sl_port_addr addr[SL_PORT_ADDRS];
 	size_t n_addr;		 /* IPv4: one at most */
 	struct sl_addr gateway4; /* AF_UNSPEC: none */
+	struct sl_addr gateway6; /* the same; on the port's wire */
 	/* Where the kernel's stack is behind the ports: the name of its device (kernel.h). */
 	const char *tap;
 };

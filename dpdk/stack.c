@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "dpdk/stack_options.h"
+#include "dpdk/stack_hops.h"
 #include "dpdk/stack_private.h"
 
 /* Beside each frame: lwIP's view of it. */
@@ -82,6 +82,11 @@ static bool is_own6(const void *address)
 	return false;
 }
 
+struct netif *sl_stack_interface(const struct sl_port *p)
+{
+	return &interfaces[sl_port_index(p)];
+}
+
 bool sl_stack_is_own(const struct sl_addr *a)
 {
 	return a->family == AF_INET6 ? is_own6(&a->in6.sin6_addr) : is_own4(a->in.sin_addr.s_addr);
@@ -102,26 +107,6 @@ static err_t send_frame(struct netif *n, struct pbuf *p)
 	pbuf_copy_partial(p, data, p->tot_len, 0);
 	sl_port_send(n->state, &frame, 1);
 	return ERR_OK;
-}
-
-static err_t output4(struct netif *n, struct pbuf *p, const ip4_addr_t *to)
-{
-	struct pbuf *packet = sl_options_amend(p);
-	err_t e = packet ? etharp_output(n, packet, to) : ERR_MEM;
-
-	if (packet && packet != p)
-		pbuf_free(packet);
-	return e;
-}
-
-static err_t output6(struct netif *n, struct pbuf *p, const ip6_addr_t *to)
-{
-	struct pbuf *packet = sl_options_amend(p);
-	err_t e = packet ? ethip6_output(n, packet, to) : ERR_MEM;
-
-	if (packet && packet != p)
-		pbuf_free(packet);
-	return e;
 }
 
 /* --- in --- */
@@ -173,6 +158,8 @@ static bool takes(const struct sl_port *p, const uint8_t *data, uint32_t len)
 		return false;
 	}
 	type = (uint16_t)(data[12] << 8 | data[13]);
+	if (type == ETHTYPE_ARP || type == ETHTYPE_IPV6)
+		sl_hops_hear(p, data, len);
 	if (type == ETHTYPE_ARP)
 		return true;
 	if (type == ETHTYPE_IP)
@@ -239,30 +226,6 @@ static struct netif *route_to(const ip_addr_t *peer)
 	return ip_route(&any, peer);
 }
 
-static int next_hop4(struct netif *n, const ip4_addr_t *peer, uint8_t ret_mac[ETH_ALEN])
-{
-	const ip4_addr_t *hop = ip4_addr_netcmp(peer, netif_ip4_addr(n), netif_ip4_netmask(n))
-					? peer
-					: netif_ip4_gw(n);
-	const ip4_addr_t *found;
-	struct eth_addr *mac;
-
-	if (etharp_find_addr(n, hop, &mac, &found) < 0)
-		return -EAGAIN;
-	memcpy(ret_mac, mac->addr, ETH_ALEN);
-	return 0;
-}
-
-static int next_hop6(struct netif *n, const ip6_addr_t *peer, uint8_t ret_mac[ETH_ALEN])
-{
-	const uint8_t *mac;
-
-	if (nd6_get_next_hop_addr_or_queue(n, NULL, peer, &mac) != ERR_OK || !mac)
-		return -EAGAIN;
-	memcpy(ret_mac, mac, ETH_ALEN);
-	return 0;
-}
-
 int sl_stack_next_hop(const struct sl_addr *peer, struct sl_port **ret_port,
 		      uint8_t ret_mac[ETH_ALEN])
 {
@@ -274,8 +237,7 @@ int sl_stack_next_hop(const struct sl_addr *peer, struct sl_port **ret_port,
 	n = route_to(&ip);
 	if (!n)
 		return -ENETUNREACH;
-	r = IP_IS_V6(&ip) ? next_hop6(n, ip_2_ip6(&ip), ret_mac)
-			  : next_hop4(n, ip_2_ip4(&ip), ret_mac);
+	r = sl_hops_find(n, &ip, ret_mac);
 	if (!r)
 		*ret_port = n->state;
 	return r;
@@ -289,8 +251,8 @@ static err_t init_interface(struct netif *n)
 
 	n->name[0] = 'd';
 	n->name[1] = 'p';
-	n->output = output4;
-	n->output_ip6 = output6;
+	n->output = sl_hops_output4;
+	n->output_ip6 = sl_hops_output6;
 	n->linkoutput = send_frame;
 	n->mtu = sl_port_mtu(p);
 	n->hwaddr_len = ETH_ALEN;
@@ -347,6 +309,7 @@ int sl_stack_start(void)
 {
 	int r = 0;
 
+	r = sl_hops_init();
 	if (!initialised)
 		lwip_init();
 	initialised = true;

@@ -11,6 +11,7 @@
 
 extern struct sl_stack_stats sl_stack_counters;
 
+struct netif *sl_stack_interface(const struct sl_port *p);
 void sl_stack_to_ip(const struct sl_addr *a, ip_addr_t *ret);
 void sl_stack_from_ip(const ip_addr_t *ip, uint16_t port, struct sl_addr *ret);
 

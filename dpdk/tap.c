@@ -77,9 +77,12 @@ static int add_addresses(const struct sl_port_config *c, uint32_t ifindex,
 		return fail(reason, c, "it can't be given the port's addresses", r);
 	if (c->gateway4.family != AF_UNSPEC)
 		r = sl_netlink_add_gateway(netlink, ifindex, &c->gateway4);
+	if (!r && c->gateway6.family != AF_UNSPEC)
+		r = sl_netlink_add_gateway(netlink, ifindex, &c->gateway6);
 	return r ? fail(reason, c,
-			r == -EEXIST ? "the kernel has a default route already: leave out gateway"
-				     : "no route by the gateway",
+			r == -EEXIST
+				? "the kernel has a default route already: leave out the gateway"
+				: "no route by the gateway",
 			r)
 		 : 0;
 }

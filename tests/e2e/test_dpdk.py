@@ -35,11 +35,13 @@ def checksum(data):
 
 class DpdkLab(Lab):
     def __init__(self):
-        super().__init__({"listeners": [
+        super().__init__(start=False, config={"listeners": [
             {"name": "v4", "listen": "0.0.0.0:3128", "mode": "forward",
              "acl": [{"allow": {"dst": "10.2.0.0/16"}}]},
             {"name": "v6", "listen": "[::]:3128", "mode": "forward",
              "acl": [{"allow": {"dst": "fd00::/16"}}]}]})
+        self.sluice.config["dpdk"]["ports"][1]["gateway6"] = "fe80::1"
+        self.sluice.start()
         self.origin.handler = echo
         self.sluice.mac = self.mac_of(self.net.proxy, "to-client")
 
@@ -145,6 +147,73 @@ def a_thousand_connections_come_and_go(lab):
         for c in clients:
             c.close()
         lab.sluice.settles(timeout=30)
+
+
+HOSTS = range(16, 66)
+
+
+def address(net, number, family):
+    return f"10.{net}.0.{number}" if family == 4 else f"fd00:{net}::{number:x}"
+
+
+class Asked:
+    """Counts whom sluice asks for on a wire: ARP requests and solicitations that it sends."""
+
+    def __init__(self, ns, mac):
+        self.sock = ns.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        self.sock.bind(("to-proxy", 3))
+        self.mac, self.n = mac, 0
+
+    def count(self):
+        self.sock.setblocking(False)
+        try:
+            while frame := self.sock.recv(2048):
+                arp = frame[12:14] == b"\x08\x06" and frame[21] == 1
+                nd = frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 135
+                self.n += frame[6:12] == self.mac and (arp or nd)
+        except BlockingIOError:
+            return self.n
+
+
+@suite.each(("IPv4", "IPv6"), timeout=120)
+def fifty_hosts_on_a_wire_talk_at_once(lab, name):
+    """lwIP's tables have ten entries: it asked again for each packet. Each host speaks from an address of
+    its own to a server of its own, in rounds, so no entry rests."""
+    family, bits = (6, 64) if name == "IPv6" else (4, 24)
+    for net, ns in ((1, lab.net.client), (2, lab.net.server)):
+        ns.ip(*(f"addr add {address(net, h, family)}/{bits} dev to-proxy{' nodad' * (family == 6)}"
+                for h in HOSTS))
+    origin = Origin(lab.net.server, "::", 7, echo)
+    asked = Asked(lab.net.server, lab.mac_of(lab.net.proxy, "to-server"))
+    wires = []
+    try:
+        lab.sluice.address = address(1, 1, family)
+        for h in HOSTS:
+            wires.append(lab.sluice.tunnel(address(2, h, family), 7, source=address(1, h, family)))
+            asked.count()  # while there is room in the socket
+        for _ in range(20):
+            for wire in wires:
+                wire.send(b"and you?")
+            for wire in wires:
+                equal(wire.exactly(8), b"and you?", "the echo")
+            n = asked.count()
+        check(n <= 3 * len(HOSTS), f"sluice asked {n} times for {len(HOSTS)} servers")
+    finally:
+        lab.sluice.address = PROXY_C
+        for wire in wires:
+            wire.close()
+        origin.close()
+        asked.sock.close()
+
+
+@suite.test()
+def an_ipv6_gateway_is_that_of_the_configuration(lab):
+    """The server is behind it: no router has advertised itself."""
+    lab.net.server.ip("link set lo up", "addr add fd00:99::9/128 dev lo",
+                      "addr add fe80::1/64 dev to-proxy nodad")
+    six = Origin(lab.net.server, "fd00:99::9", 0, echo)
+    through(lab, "fd00:1::1", "fd00:99::9", six.port, 100_000, 15)
+    six.close()
 
 
 def figures(lab):

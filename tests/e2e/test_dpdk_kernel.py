@@ -12,7 +12,7 @@ import time
 os.environ["SLUICE_TRANSPORT"] = "dpdk"
 os.environ["SLUICE_STACK"] = "kernel"
 
-from lab import PROXY_C, PROXY_S, SERVER, Lab, Suite, Wire, answers, check, equal, until
+from lab import PROXY_C, PROXY_S, SERVER, Lab, Origin, Suite, Wire, answers, check, equal, until
 from lab.sluice import in_thread
 from lab.stream import expect_end, receive_stream, send_stream
 
@@ -240,6 +240,18 @@ def a_device_that_is_deleted_is_missed_once(lab):
     lab.sluice.start()
 
 
+@suite.test()
+def an_ipv6_gateway_is_the_default_route_behind_its_device(lab):
+    lab.sluice.stop()
+    lab.sluice.config["dpdk"]["ports"][1]["gateway6"] = "fd00:2::2"
+    lab.net.server.ip("link set lo up", "addr add fd00:99::9/128 dev lo")
+    lab.sluice.start()
+    six = Origin(lab.net.server, "fd00:99::9", 0, echo)
+    with lab.sluice.tunnel("fd00:99::9", six.port) as wire:
+        lab.word(wire, b"hello")
+    six.close()
+
+
 def refusal(lab, **port):
     """What sluice says when it can't start with the first port changed so."""
     file = lab.sluice.dir / "bad.yaml"
@@ -259,6 +271,10 @@ def what_is_wrong_with_a_device_is_said(lab):
     check("there is such a device" in (said := refusal(lab, tap="to-server")), lambda: said)
     lab.net.proxy.ip("addr add 10.9.0.1/24 dev to-server", "route add default via 10.9.0.9")
     check("has a default route already" in (said := refusal(lab, gateway="10.1.0.254")), lambda: said)
+    lab.net.proxy.ip("link add wan type veth peer name wan-end", "link set wan up", "link set wan-end up",
+                     "addr add fd00:9::1/64 dev wan nodad", "route add default via fd00:9::9")
+    check("has a default route already" in (said := refusal(lab, gateway6="fd00:1::fe")), lambda: said)
+    lab.net.proxy.ip("link del wan")
     lab.net.proxy.ip("addr flush dev to-server")
     expect_nothing_left(lab)
     lab.sluice.start()

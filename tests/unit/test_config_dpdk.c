@@ -22,6 +22,7 @@ static void ports_are_read_with_their_addresses(void **state)
 		"  stack: kernel\n"
 		"  ports:\n"
 		"    - {device: eth1, driver: af_xdp, gateway: 10.1.0.254,\n"
+		"       gateway6: \"fd00:1::fe\",\n"
 		"       addresses: [10.1.0.1/24, \"fd00:1::1/64\"]}\n"
 		"    - {device: \"0000:03:00.0\", tap: wan, addresses: [10.2.0.1/16]}\n" LISTENERS;
 	struct sl_config_error error = {""};
@@ -46,6 +47,8 @@ static void ports_are_read_with_their_addresses(void **state)
 	assert_string_equal(sl_addr_format_host(&c->dpdk.ports[0].addresses[1].addr, address),
 			    "fd00:1::1");
 	assert_string_equal(sl_addr_format_host(&c->dpdk.ports[0].gateway, address), "10.1.0.254");
+	assert_string_equal(sl_addr_format_host(&c->dpdk.ports[0].gateway6, address), "fd00:1::fe");
+	assert_int_equal(c->dpdk.ports[1].gateway6.family, AF_UNSPEC);
 	assert_int_equal(c->dpdk.ports[1].driver, SL_DPDK_AF_PACKET);
 	assert_int_equal(c->dpdk.ports[1].gateway.family, AF_UNSPEC);
 	sl_config_free(c);
@@ -76,6 +79,14 @@ static const struct {
 	 "t:2:16: dpdk.ports[0]: a port has one IPv4 address at most"},
 	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: \"fd00::1/48\"}]}\n",
 	 "t:2:39: dpdk.ports[0].addresses: an IPv6 network of 64 bits is all that can be"},
+	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: \"fd00::1/64\", gateway6: "
+	 "10.0.0.1}]}\n",
+	 "t:2:63: dpdk.ports[0].gateway6: expected an IPv6 address such as fd00:1::fe or fe80::1, "
+	 "got "
+	 "'10.0.0.1'"},
+	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: \"fd00::1/64\", gateway6: "
+	 "\"fd01::1\"}]}\n",
+	 "t:2:16: dpdk.ports[0]: gateway6 is in no network of the port's"},
 	{"transport: dpdk\ndpdk:\n  stack: home-made\n" PORTS,
 	 "t:3:10: dpdk.stack: expected one of: lwip, kernel, got 'home-made'"},
 	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: 10.0.0.1/8, tap: t}]}\n",

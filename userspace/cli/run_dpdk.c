@@ -24,6 +24,7 @@ static struct sl_port_config translate_port(const struct sl_dpdk_port_section *f
 		.driver = from->driver == SL_DPDK_AF_XDP ? "af_xdp" : "af_packet",
 		.n_addr = from->n_addresses,
 		.gateway4 = from->gateway,
+		.gateway6 = from->gateway6,
 		.tap = from->tap,
 	};
 

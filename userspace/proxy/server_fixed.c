@@ -50,6 +50,7 @@ static bool same_dpdk(const struct sl_dpdk_section *a, const struct sl_dpdk_sect
 		       !memcmp(p->addresses, q->addresses,
 			       p->n_addresses * sizeof(p->addresses[0])) &&
 		       !memcmp(&p->gateway, &q->gateway, sizeof(p->gateway)) &&
+		       !memcmp(&p->gateway6, &q->gateway6, sizeof(p->gateway6)) &&
 		       same_text(p->tap, q->tap);
 	}
 	return same;

@@ -337,7 +337,8 @@ struct sl_dpdk_port_section {
 	struct sl_dpdk_prefix *addresses;
 	size_t n_addresses;
 	struct sl_addr gateway; /* of IPv4; AF_UNSPEC: none */
-	char *tap;		/* stack: kernel: its device there; else NULL */
+	struct sl_addr gateway6;
+	char *tap; /* stack: kernel: its device there; else NULL */
 };
 
 struct sl_dpdk_section {

@@ -86,6 +86,17 @@ static int read_gateway(struct sl_yaml *y, const yaml_node_t *n, const struct sl
 	return 0;
 }
 
+static int read_gateway6(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
+			 void *object)
+{
+	const char *text = sl_yaml_text(n);
+	struct sl_addr *a = (void *)((char *)object + k->offset);
+
+	if (!text || sl_addr_parse_host(sl_slice_str(text), 0, a) || a->family != AF_INET6)
+		return sl_yaml_expected(y, n, "an IPv6 address such as fd00:1::fe or fe80::1");
+	return 0;
+}
+
 static const struct sl_yaml_list addresses = {
 	.item = {.read = read_prefix, .size = sizeof(struct sl_dpdk_prefix)},
 	.count_offset = offsetof(struct sl_dpdk_port_section, n_addresses),
@@ -101,8 +112,23 @@ static const struct sl_yaml_key port_keys[] = {
 	{READ_PORT("addresses", sl_yaml_read_list, addresses), .list = &addresses,
 	 .required = true},
 	{READ_PORT("gateway", read_gateway, gateway)},
+	{READ_PORT("gateway6", read_gateway6, gateway6)},
 	{READ_PORT("tap", read_tap, tap), .min = 1, .max = IFNAMSIZ - 1},
 };
+
+/* A link-local address is. */
+static bool is_near6(const struct sl_dpdk_port_section *p)
+{
+	const uint8_t *gateway = p->gateway6.in6.sin6_addr.s6_addr;
+
+	if (p->gateway6.family == AF_UNSPEC || (gateway[0] == 0xfe && (gateway[1] & 0xc0) == 0x80))
+		return true;
+	for (size_t i = 0; i < p->n_addresses; i++)
+		if (p->addresses[i].addr.family == AF_INET6 &&
+		    !memcmp(&p->addresses[i].addr.in6.sin6_addr, gateway, PREFIX6 / 8))
+			return true;
+	return false;
+}
 
 static int check_port(struct sl_yaml *y, const yaml_node_t *n, void *object)
 {
@@ -111,7 +137,9 @@ static int check_port(struct sl_yaml *y, const yaml_node_t *n, void *object)
 
 	for (size_t i = 0; i < p->n_addresses; i++)
 		n4 += p->addresses[i].addr.family == AF_INET;
-	return n4 > 1 ? sl_yaml_fail(y, n, "a port has one IPv4 address at most") : 0;
+	if (n4 > 1)
+		return sl_yaml_fail(y, n, "a port has one IPv4 address at most");
+	return is_near6(p) ? 0 : sl_yaml_fail(y, n, "gateway6 is in no network of the port's");
 }
 
 static const struct sl_yaml_map port_map = {port_keys, SL_ARRAY_SIZE(port_keys), check_port};
