@@ -15,7 +15,7 @@ static const struct {
 } commands[] = {
 	{"check", sl_cmd_check, "read a configuration and say what is wrong with it"},
 	{"drain", sl_cmd_drain,
-	 "stop accepting, end when the connections have ended; or drain a server"},
+	 "stop accepting, end when the connections have ended; or of a listener, a server"},
 	{"enable", sl_cmd_enable, "put a drained listener or server into service again"},
 	{"flows", sl_cmd_flows, "show the open pairs, their bytes and engines"},
 	{"listeners", sl_cmd_listeners, "show the listeners: in service or drained, connections"},
