@@ -11,6 +11,7 @@
 void sl_buf_pool_init(struct sl_buf_pool *p, uint32_t cap, uint32_t limit)
 {
 	sl_slab_init(&p->slab, "buffers", sizeof(struct sl_buf) + cap, limit);
+	p->slab.hidden = true; /* strangers' passwords, cookies and bodies */
 	p->cap = cap;
 }
 

@@ -62,6 +62,8 @@ static int add_chunk(struct sl_slab *s)
 
 	if (chunk == MAP_FAILED)
 		return -1;
+	if (s->hidden)
+		madvise(chunk, chunk_bytes(s), MADV_DONTDUMP);
 	*(void **)chunk = s->chunks;
 	s->chunks = chunk;
 	for (uint32_t i = 0; i < per_chunk(s); i++) {

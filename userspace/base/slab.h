@@ -6,6 +6,7 @@
  * until the slab is destroyed; a free list makes get and put O(1). Under AddressSanitizer every
  * object is an own allocation, so that use after free is found. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct sl_slab {
 	void *free;    /* singly linked through the objects' first word */
 	void *chunks;
 	const char *name; /* static, for statistics */
+	bool hidden; /* its chunks are left out of core dumps; set by the owner before the first get */
 };
 
 void sl_slab_init(struct sl_slab *s, const char *name, size_t object_size, uint32_t limit);

@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Users and their hashes from a file; credentials from a field value.
  *
- * Passwords pass through here only on the stack, and are wiped. Not here: verification (auth.c). */
+ * Passwords pass through here only on the stack, and are wiped. Hashes are where they were read to, and nowhere
+ * else: whoever has one may guess at its password. Not here: verification (auth.c). */
 
 #include "proxy/access/auth_users.h"
 
 #include <crypt.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
-#define FILE_MAX (1024 * 1024)
+#define FILE_MAX   (1024 * 1024)
+#define TEXT_BYTES (FILE_MAX + 4096) /* room to see that it is longer, and for a NUL */
 
 void sl_auth_users_free(struct sl_auth_users *u)
 {
-	for (size_t i = 0; i < u->n; i++)
-		free(u->user[i].name);
+	if (u->text)
+		munmap(u->text, TEXT_BYTES);
 	free(u->user);
 	*u = (struct sl_auth_users){0};
 }
@@ -32,7 +36,7 @@ static int by_name(const void *a, const void *b)
 
 const struct sl_auth_user *sl_auth_users_find(const struct sl_auth_users *u, const char *name)
 {
-	struct sl_auth_user key = {.name = (char *)name};
+	struct sl_auth_user key = {.name = name};
 
 	return u->n ? bsearch(&key, u->user, u->n, sizeof(key), by_name) : NULL;
 }
@@ -45,32 +49,34 @@ static bool has_control(const char *s, size_t len)
 	return false;
 }
 
-/* line has no newline. 0 (also for a line to skip), -EINVAL, -ENOMEM. */
-static int add_line(struct sl_auth_users *u, const char *line, size_t len, unsigned number)
+static int grow(struct sl_auth_users *u)
 {
-	const char *colon = memchr(line, ':', len);
-	size_t name_len = colon ? (size_t)(colon - line) : 0;
 	struct sl_auth_user *grown;
-	char *name;
+
+	if (u->n & (u->n - 1)) /* doubles at powers of two */
+		return 0;
+	grown = reallocarray(u->user, u->n ? 2 * u->n : 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	u->user = grown;
+	return 0;
+}
+
+/* line ends with NUL instead of its newline. 0 (also for a line to skip), -EINVAL, -ENOMEM. */
+static int add_line(struct sl_auth_users *u, char *line, size_t len, unsigned number)
+{
+	char *colon = memchr(line, ':', len);
+	size_t name_len = colon ? (size_t)(colon - line) : 0;
 
 	if (!len || *line == '#')
 		return 0;
 	if (!name_len || name_len > SL_AUTH_USER_MAX || has_control(line, len) ||
-	    len - name_len - 1 > SL_AUTH_HASH_MAX)
+	    len - name_len - 1 > SL_AUTH_HASH_MAX || crypt_checksalt(colon + 1) != CRYPT_SALT_OK)
 		return -EINVAL;
-	name = strndup(line, len);
-	if (!name)
+	if (grow(u))
 		return -ENOMEM;
-	name[name_len] = '\0';
-	grown = u->n & (u->n - 1) ? u->user /* doubles at powers of two */
-				  : reallocarray(u->user, u->n ? 2 * u->n : 1, sizeof(*grown));
-	if (!grown || crypt_checksalt(name + name_len + 1) != CRYPT_SALT_OK) {
-		u->user = grown ? grown : u->user;
-		free(name);
-		return grown ? -EINVAL : -ENOMEM;
-	}
-	u->user = grown;
-	u->user[u->n++] = (struct sl_auth_user){name, name + name_len + 1, number};
+	*colon = '\0';
+	u->user[u->n++] = (struct sl_auth_user){line, colon + 1, number};
 	return 0;
 }
 
@@ -87,15 +93,17 @@ static int sort_users(struct sl_auth_users *u, unsigned *ret_line)
 	return 0;
 }
 
-static int parse_users(const char *text, size_t len, struct sl_auth_users *u, unsigned *ret_line)
+static int parse_users(struct sl_auth_users *u, size_t len, unsigned *ret_line)
 {
 	unsigned number = 1;
 
 	for (size_t at = 0; at < len; number++) {
-		const char *end = memchr(text + at, '\n', len - at);
-		size_t line_len = end ? (size_t)(end - text) - at : len - at;
-		int r = add_line(u, text + at, line_len, number);
+		char *line = u->text + at, *end = memchr(line, '\n', len - at);
+		size_t line_len = end ? (size_t)(end - line) : len - at;
+		int r;
 
+		line[line_len] = '\0';
+		r = add_line(u, line, line_len, number);
 		if (r) {
 			*ret_line = r == -EINVAL ? number : 0;
 			return r;
@@ -105,26 +113,49 @@ static int parse_users(const char *text, size_t len, struct sl_auth_users *u, un
 	return sort_users(u, ret_line);
 }
 
+/* Without stdio, whose buffers would keep parts of it. */
+static int read_text(int fd, char *text, size_t *ret_len)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, text + len, FILE_MAX + 1 - len);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		len += n > 0 ? (size_t)n : 0;
+	} while (n && len <= FILE_MAX);
+	if (len > FILE_MAX)
+		return -EFBIG;
+	*ret_len = len;
+	return 0;
+}
+
+static int load_users(int fd, struct sl_auth_users *u, unsigned *ret_line)
+{
+	char *text =
+		mmap(NULL, TEXT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t len = 0;
+	int r;
+
+	if (text == MAP_FAILED)
+		return -errno;
+	u->text = text;
+	madvise(text, TEXT_BYTES, MADV_DONTDUMP);
+	r = read_text(fd, text, &len);
+	return r ? r : parse_users(u, len, ret_line);
+}
+
 int sl_auth_users_load(const char *path, struct sl_auth_users *ret, unsigned *ret_line)
 {
-	_sl_free_ char *text = malloc(FILE_MAX + 1);
+	_sl_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct sl_auth_users u = {0};
-	size_t len;
-	FILE *f;
 	int r;
 
 	*ret_line = 0;
-	if (!text)
-		return -ENOMEM;
-	f = fopen(path, "re");
-	if (!f)
+	if (fd < 0)
 		return -errno;
-	errno = 0;
-	len = fread(text, 1, FILE_MAX + 1, f);
-	r = ferror(f) ? -(errno ? errno : EIO) : len > FILE_MAX ? -EFBIG : 0;
-	fclose(f);
-	if (!r)
-		r = parse_users(text, len, &u, ret_line);
+	r = load_users(fd, &u, ret_line);
 	if (r) {
 		sl_auth_users_free(&u);
 		return r;

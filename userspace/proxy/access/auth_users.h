@@ -17,14 +17,14 @@
 #define SL_AUTH_HASH_MAX     383
 
 struct sl_auth_user {
-	char *name;
-	char *hash; /* behind name in the same allocation */
+	const char *name, *hash; /* in text */
 	unsigned line;
 };
 
 struct sl_auth_users {
 	struct sl_auth_user *user; /* sorted by name */
 	size_t n;
+	char *text; /* the file, in memory that core dumps leave out */
 };
 
 /* -errno, or -EINVAL with the line's number in *ret_line (0 for other errors). */
