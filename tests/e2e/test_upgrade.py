@@ -4,6 +4,7 @@
 spliced pairs, and the old one ends with its connections."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -98,6 +99,22 @@ def a_program_that_can_not_serve_leaves_the_old_one_alone(labs):
 
 
 @suite.test(timeout=60)
+def a_program_that_is_gone_costs_no_descriptor(labs):
+    """Each attempt left both ends of a socket pair open."""
+    lab = labs.open()
+    lab.sluice.stop()
+    program, lab.sluice.binary = lab.sluice.binary, lab.sluice.dir / "sluice"
+    shutil.copy(program, lab.sluice.binary)
+    lab.sluice.start()
+    lab.sluice.binary.unlink()
+    lab.sluice.binary = program
+    before = lab.sluice.descriptors()
+    for _ in range(5):
+        check("No such file" in lab.sluice.cli("upgrade").stderr, "it says why")
+    until(lambda: lab.sluice.descriptors() <= before, 5, "no descriptor is left")
+
+
+@suite.test(timeout=60)
 def an_idle_connection_ends_with_its_next_answer(labs):
     lab = labs.open()
     with lab.sluice.connect() as client:
@@ -132,13 +149,7 @@ def systemd_s_sockets_are_taken(labs):
     inodes = [os.fstat(s.fileno()).st_ino for s in socks]
     waiting = lab.sluice.connect()
     waiting.send(ask())
-    start = f'exec 3<&{socks[0].fileno()} 4<&{socks[1].fileno()}; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$@"'
-    lab.sluice.prefix = ["bash", "-c", start, "bash"]
-    command = lab.sluice.net.proxy.start
-    lab.sluice.net.proxy.start = lambda *c, **o: command(
-        *c, pass_fds=[s.fileno() for s in socks], **o)
-    lab.sluice.start()
-    del lab.sluice.net.proxy.start
+    lab.sluice.start_with(socks)
     equal(waiting.response().status, 200, "status of whom the socket had before")
     fds = {os.stat(f).st_ino for f in Path(f"/proc/{lab.sluice.process.pid}/fd").iterdir()
            if os.path.exists(f)}

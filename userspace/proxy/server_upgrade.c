@@ -245,33 +245,37 @@ static void word_came(struct sl_io *io, uint32_t events)
 		give_up(s, "the new process has ended");
 }
 
+/* The new process, and our end of what joins us. */
+static int start_joined(struct sl_daemon *s, int *ret)
+{
+	_sl_close_ int ours = -1, theirs = -1;
+	int ends[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	ours = ends[0];
+	theirs = ends[1];
+	r = start(s, theirs);
+	if (!r)
+		*ret = SL_TAKE_FD(ours);
+	return r;
+}
+
 static int begin(struct sl_daemon *s, struct sl_config_error *ret_error)
 {
 	struct sl_upgrade *u = &s->upgrade;
-	int ends[2], r = -EBUSY;
+	int fd, r;
 
-	snprintf(ret_error->text, sizeof(ret_error->text),
-		 "sluice is draining, or upgrades already");
 	if (s->draining || u->io.fd >= 0)
-		return r;
-	if (!s->doors.listen) {
-		snprintf(ret_error->text, sizeof(ret_error->text),
-			 "this transport's connections can't be handed over, so this process goes "
-			 "on: "
-			 "drain and restart it");
-		return -EOPNOTSUPP;
-	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		r = -errno;
-	else
-		r = start(s, ends[1]);
-	if (r == -EBUSY || r < 0) {
-		snprintf(ret_error->text, sizeof(ret_error->text), "%s: %s", s->parts->program,
-			 strerror(-r));
-		return r;
-	}
-	sl_close(ends[1]);
-	*u = (struct sl_upgrade){.pid = u->pid, .io = {.fd = ends[0], .on_event = word_came}};
+		return sl_config_fail(-EBUSY, ret_error, "sluice is draining, or upgrades already");
+	if (!s->doors.listen)
+		return sl_config_fail(-EOPNOTSUPP, ret_error,
+				      "this transport's connections can't be handed over, so this "
+				      "process goes on: drain and restart it");
+	r = start_joined(s, &fd);
+	if (r < 0)
+		return sl_config_fail(r, ret_error, "%s: %s", s->parts->program, strerror(-r));
+	*u = (struct sl_upgrade){.pid = u->pid, .io = {.fd = fd, .on_event = word_came}};
 	sl_timer_init(&u->patience, out_of_patience);
 	sl_loop_arm(s->loop, &u->patience, PATIENCE_MS);
 	return sl_loop_add(s->loop, &u->io, EPOLLIN);

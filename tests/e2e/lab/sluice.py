@@ -84,6 +84,19 @@ class Sluice:
         self.baseline = self.descriptors()
         return self
 
+    def start_with(self, socks):
+        """As systemd does with those of a socket unit: sd_listen_fds(3)."""
+        take = " ".join(f"{n}<&{s.fileno()}" for n, s in enumerate(socks, 3))
+        prefix, command = self.prefix, self.net.proxy.start
+        self.prefix = ["bash", "-c", f'exec {take}; export LISTEN_PID=$$ LISTEN_FDS={len(socks)}; exec "$@"',
+                       "bash"]
+        self.net.proxy.start = lambda *c, **o: command(*c, pass_fds=[s.fileno() for s in socks], **o)
+        try:
+            return self.start()
+        finally:
+            del self.net.proxy.start
+            self.prefix = prefix
+
     def ready(self):
         """It says so itself where it can: a connection would be counted, sooner or later. Over DPDK one has
         to find the way, too."""
