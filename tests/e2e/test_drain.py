@@ -267,6 +267,38 @@ def a_drained_listener_stays_so_over_reloads(labs):
         goes_on(tunnel)
 
 
+def is_shut(lab, port):
+    """A SYN gets no answer, not in the time in which it would be sent again."""
+    try:
+        Wire(lab.net.client.connect("10.1.0.1", port, 0.5)).close()
+    except TimeoutError:
+        return True
+    return False
+
+
+@suite.test(timeout=60)
+def one_of_a_socket_unit_stays_shut_over_reloads(labs):
+    """systemd has the socket, too, so it stays open; what a reload let in nobody accepted."""
+    lab = labs.open()
+    lab.sluice.stop()
+    with lab.net.proxy.listen("0.0.0.0", 3128) as lent:
+        lab.sluice.start_with([lent])
+        with connect(lab, 3128) as client:
+            get(client)
+            drain(lab, "web")
+            last(client)
+        until(lambda: state(lab, "web") == "drained", 5, "drained")
+        check(is_shut(lab, 3128), "once drained it is shut")
+        lab.sluice.ask("reload")
+        check(is_shut(lab, 3128), "so it is after a reload")
+        drain(lab, "other")
+        lab.sluice.ask("enable-listener", listener="other")
+        check(is_shut(lab, 3128), "and after another listener's return")
+        lab.sluice.ask("enable-listener", listener="web")
+        with connect(lab, 3128) as client:
+            equal(get(client).get("Connection"), None, "in service again")
+
+
 @suite.test(timeout=60)
 def an_upgrade_keeps_it_out_and_lets_it_end(labs):
     lab = labs.open()

@@ -54,6 +54,13 @@ bool sl_server_is_drained(const struct sl_daemon *s, const char *name)
 	return find(s, name);
 }
 
+bool sl_server_is_shut(const struct sl_daemon *s, const char *name)
+{
+	const struct sl_drained *d = find(s, name);
+
+	return d && d->shut;
+}
+
 bool sl_server_is_closed(const struct sl_daemon *s, const char *name)
 {
 	const struct sl_drained *d = find(s, name);

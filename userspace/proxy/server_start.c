@@ -95,10 +95,11 @@ void sl_server_close_doors(struct sl_daemon *s, const struct sl_config *c)
 	sl_doors_keep(&s->doors, is_wanted, &(struct wanted){s, c});
 }
 
-/* One that is drained keeps its door until it closes, and opens none. */
+/* One that is drained keeps its door until it closes, and opens none: nor one that is shut. */
 static bool needs_door(const struct sl_daemon *s, const struct sl_listener_config *l)
 {
-	return !sl_server_is_drained(s, l->name) || sl_doors_fd(&s->doors, &l->listen, 0) >= 0;
+	return !sl_server_is_shut(s, l->name) &&
+	       (!sl_server_is_drained(s, l->name) || sl_doors_fd(&s->doors, &l->listen, 0) >= 0);
 }
 
 int sl_server_open_doors(struct sl_daemon *s, const struct sl_config *c,

@@ -160,8 +160,9 @@ int sl_server_drain_listener(struct sl_daemon *s, const char *name, const uint64
 /* Puts it in again. 0; -errno and why: it is out as before. */
 int sl_server_enable_listener(struct sl_daemon *s, const char *name,
 			      struct sl_config_error *ret_error);
-/* Out of service; and whether it has closed its address already. */
+/* Out of service; takes no handshakes any more; has closed its address: in this order. */
 bool sl_server_is_drained(const struct sl_daemon *s, const char *name);
+bool sl_server_is_shut(const struct sl_daemon *s, const char *name);
 bool sl_server_is_closed(const struct sl_daemon *s, const char *name);
 /* Those that the configuration does not have any more. */
 void sl_server_forget_drained(struct sl_daemon *s);
