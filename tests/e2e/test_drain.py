@@ -16,6 +16,7 @@ from lab.net import DPDK
 from lab.origin import OK
 from lab.reverse import Reverse, ask
 from lab.sluice import in_thread
+from lab.standing import Standing, worker_thread
 from lab.successor import upgrade
 from lab.wire import Ended, Wire
 
@@ -297,6 +298,38 @@ def one_of_a_socket_unit_stays_shut_over_reloads(labs):
         lab.sluice.ask("enable-listener", listener="web")
         with connect(lab, 3128) as client:
             equal(get(client).get("Connection"), None, "in service again")
+
+
+@suite.test(timeout=60)
+def what_only_lingers_is_not_counted_as_reset(labs):
+    """It has its answer, and is closed when the bound has passed."""
+    lab = labs.open()
+    with connect(lab, 3128) as client:
+        get(client)
+        drain(lab, "web", timeout_ms=500)
+        equal(get(client).get("Connection"), "close", "the last answer")
+        equal(client.rest(), b"", "FIN, and sluice waits for the client's")
+        until(lambda: state(lab, "web") == "drained", 10, "drained")
+        equal(lab.sluice.ask("drain-progress", listener="web")["drain-progress"]["reset"], 0, "resets")
+
+
+@suite.test(timeout=90)
+def a_worker_that_stood_still_at_the_bound_ends_its_connections_later(labs):
+    """They were left for good."""
+    lab = labs.open()
+    tunnels = [connect(lab, 3130) for _ in range(16)]
+    for tunnel in tunnels:
+        tunnel.send(b"word")
+        equal(tunnel.exactly(4), b"word", "an echo")
+    drain(lab, "tunnel", timeout_ms=60000)
+    until(lambda: refused(lab, 3130), 5, "it refuses")
+    with Standing(worker_thread(lab.sluice.process.pid, 1)):
+        drain(lab, "tunnel", timeout_ms=100)
+        until(lambda: "worker 1 does not answer" in lab.sluice.tell(), 15, "it was asked")
+    until(lambda: state(lab, "tunnel") == "drained", 15, "drained")
+    equal(lab.sluice.ask("drain-progress", listener="tunnel")["drain-progress"]["reset"], 16, "resets")
+    for tunnel in tunnels:
+        tunnel.close()
 
 
 @suite.test(timeout=60)

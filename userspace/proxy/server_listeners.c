@@ -27,6 +27,7 @@ struct order {
 	bool ends;
 	int fd;
 	int result;
+	uint64_t reset; /* connections, by all workers */
 };
 
 static struct sl_drained *find(const struct sl_daemon *s, const char *name)
@@ -103,7 +104,9 @@ static void open_listener(struct sl_worker *w, void *arg)
 
 static void end_conns(struct sl_worker *w, void *arg)
 {
-	sl_worker_end_conns(w, ((const struct order *)arg)->place);
+	struct order *o = arg;
+
+	o->reset += sl_worker_end_conns(w, o->place);
 }
 
 /* --- in time --- */
@@ -137,16 +140,14 @@ static void close_now(struct sl_daemon *s, struct sl_drained *d)
 
 static void end_now(struct sl_daemon *s, struct sl_drained *d)
 {
-	struct sl_listener_load load = {.place = d->place};
 	struct order o = {.place = d->place};
+	int r = tell_workers(s, end_conns, &o);
 
-	sl_server_listener_load(s, &load);
-	d->reset = load.connections - load.idle;
-	if (d->reset)
+	d->reset += o.reset;
+	if (o.reset)
 		sl_warning("listener %s: time is over, %llu connections are reset", d->name,
-			   (unsigned long long)d->reset);
-	tell_workers(s, end_conns, &o);
-	d->until_ms = 0;
+			   (unsigned long long)o.reset);
+	d->until_ms = r < 0 ? sl_loop_now_ms(s->loop) + RETRY_MS : 0;
 }
 
 static void arm(struct sl_daemon *s);

@@ -155,8 +155,8 @@ struct sl_listener_load {
 
 /* Adds this worker's. It looks at every connection. */
 void sl_worker_count_load(struct sl_worker *w, struct sl_listener_load *load);
-/* Ends what is left of that listener: idle connections close, others are reset. */
-void sl_worker_end_conns(struct sl_worker *w, uint32_t place);
+/* Ends what is left of that listener: idle connections close, others are reset; how many. */
+uint64_t sl_worker_end_conns(struct sl_worker *w, uint32_t place);
 
 /* Answers of it are the last of their connections. */
 static inline bool sl_listener_ends(const struct sl_listener *l)

@@ -47,22 +47,27 @@ void sl_worker_count_load(struct sl_worker *w, struct sl_listener_load *load)
 	}
 }
 
-/* One that has sent its answer already only waits for the client's FIN. */
-static void end_conn(struct sl_conn *c)
+/* One that has sent its answer already only waits for the client's FIN. True if it is reset. */
+static bool end_conn(struct sl_conn *c)
 {
-	if (c->state == SL_CONN_IDLE)
+	if (c->state == SL_CONN_IDLE) {
 		sl_conn_drain(c);
-	else if (c->state == SL_CONN_LINGER)
+		return false;
+	}
+	if (c->state == SL_CONN_LINGER) {
 		sl_conn_close(c, SL_CLOSE_GRACEFUL);
-	else
-		sl_conn_abort(c, "stopped");
+		return false;
+	}
+	sl_conn_abort(c, "stopped");
+	return true;
 }
 
 /* Ending one may end others, so each look begins at the front; those that are ending are `closing` or off
  * the list. */
-void sl_worker_end_conns(struct sl_worker *w, uint32_t place)
+uint64_t sl_worker_end_conns(struct sl_worker *w, uint32_t place)
 {
 	struct sl_list *pos = w->all_conns.next;
+	uint64_t reset = 0;
 
 	while (pos != &w->all_conns) {
 		struct sl_conn *c = sl_list_entry(pos, struct sl_conn, node);
@@ -70,8 +75,9 @@ void sl_worker_end_conns(struct sl_worker *w, uint32_t place)
 		pos = pos->next;
 		if (c->listener->place != place)
 			continue;
-		end_conn(c);
+		reset += end_conn(c);
 		if (sl_list_empty(pos) && pos != &w->all_conns)
 			pos = w->all_conns.next;
 	}
+	return reset;
 }
