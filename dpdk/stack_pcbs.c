@@ -13,8 +13,9 @@
  * retransmission comes after 600 ms, later ones adapt (MIN_RTO_TICKS); TIME_WAIT is 24 s, FIN_WAIT_2 of
  * a closed stream 4 s, and a handshake has 4 s.
  *
- * Timers look at a bucket while its bit is set in `hot`, so connections at rest cost nothing, and at
- * those with TIME_WAIT alone (`late`) every 1.6 s. */
+ * Timers look at a bucket while its bit is set in `hot`, so connections at rest cost nothing, and every
+ * 1.6 s at those with nothing but TIME_WAIT, or with peers that are to be asked if they are there
+ * (`late`). Where one was asked and has not answered, they look at it again. */
 
 #include "dpdk/stack_pcbs.h"
 
@@ -32,11 +33,13 @@
 
 #define BUCKETS	      65536
 #define WORDS	      (BUCKETS / 64)
-#define SLOW_PARTS    4	 /* ticks in which the slow timer gets to all: 100 ms */
+#define SLOW_PARTS    4	 /* ticks in which the slow timer gets to all: TICK_MS */
 #define FAST_PARTS    2	 /* the fast one: 50 ms */
 #define LATE_PARTS    64 /* that of TIME_WAIT: 1.6 s */
+#define TICK_MS	      100
 #define MIN_RTO_TICKS 3
 #define HALF_OPEN_MAX 4096
+#define KEEPALIVES    3 /* as transport/socket.c: who is gone is noticed after twice the time */
 
 struct bucket {
 	struct tcp_pcb *active, *time_wait;
@@ -158,6 +161,17 @@ uint32_t sl_pcbs_count(void)
 	return all.n_pcbs;
 }
 
+void sl_pcbs_keep_alive(struct tcp_pcb *pcb, unsigned after_ms)
+{
+	if (!after_ms)
+		return;
+	/* lwIP divides by what it takes a tick for. */
+	pcb->keep_idle = sl_max(after_ms, 1000u) * (TCP_SLOW_INTERVAL / TICK_MS);
+	pcb->keep_intvl = pcb->keep_idle / KEEPALIVES;
+	pcb->keep_cnt = KEEPALIVES;
+	ip_set_option(pcb, SOF_KEEPALIVE);
+}
+
 void sl_pcbs_on_free(void (*gone)(struct tcp_pcb *pcb))
 {
 	all.gone = gone;
@@ -218,6 +232,7 @@ static bool is_at_rest(const struct tcp_pcb *p)
 	    (p->state != FIN_WAIT_2 || p->flags & TF_RXCLOSED))
 		return false;
 	return !p->unsent && !p->unacked && !p->ooseq && !p->refused_data && !p->persist_backoff &&
+	       !p->keep_cnt_sent &&
 	       !(p->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_NAGLEMEMERR));
 }
 
@@ -227,6 +242,15 @@ static bool bucket_is_at_rest(void)
 		if (!is_at_rest(p))
 			return false;
 	return true;
+}
+
+/* Whether a bucket at rest is to be looked at every now and then. */
+static bool bucket_is_late(void)
+{
+	for (const struct tcp_pcb *p = tcp_active_pcbs; p; p = p->next)
+		if (ip_get_option(p, SOF_KEEPALIVE))
+			return true;
+	return tcp_tw_pcbs;
 }
 
 /* lwIP skips a pcb whose last_timer equals its count, which is to say that it was looked at already:
@@ -268,15 +292,19 @@ static void run_slow(uint32_t b)
 	if (!bucket_is_at_rest())
 		return;
 	all.hot[b / 64] &= ~(1ull << b % 64);
-	if (tcp_tw_pcbs)
+	if (bucket_is_late())
 		all.late[b / 64] |= 1ull << b % 64;
 }
 
+/* A hot one comes back when it is at rest. */
 static void run_late(uint32_t b)
 {
+	all.late[b / 64] &= ~(1ull << b % 64);
+	if (all.hot[b / 64] & 1ull << b % 64)
+		return;
 	run_slow(b);
-	if (!tcp_tw_pcbs)
-		all.late[b / 64] &= ~(1ull << b % 64);
+	if (!bucket_is_at_rest())
+		heat(b);
 }
 
 /* The buckets of one part, of so many, that have their bit set. */

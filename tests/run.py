@@ -44,7 +44,7 @@ ALONE = {"stress", "policy"}
 QUICK = {"requests", "answers", "access", "seeing"}
 # Run a second time over ports that DPDK owns.
 OVER_DPDK = {"requests", "answers", "exchanges", "tunnels", "reverse", "routes", "retries",
-             "servers"}
+             "servers", "keepalive"}
 # And there with the kernel's stack behind the ports.
 OVER_KERNEL = {"dpdk_life", "dpdk_splice"}
 
