@@ -420,5 +420,24 @@ def the_command_of_the_whole_tells_its_end(labs):
         lab.sluice.process = None
 
 
+@suite.test(timeout=60)
+def the_end_resets_nobody_who_only_lingers(labs):
+    """Who has the last answer, and the FIN behind it, reads both."""
+    lab = labs.open(drain_delay="1s")
+    with connect(lab, 3128) as client:
+        get(client)
+        command = lab.net.proxy.start(lab.sluice.binary, "drain", "--timeout", "1ms", "--admin",
+                                      lab.sluice.admin, stdout=subprocess.PIPE, text=True)
+        until(lambda: ready(lab) == 503, 5, "the drain begins")
+        client.send(ask())
+        out, _ = command.communicate(timeout=30)
+        equal((command.returncode, out.splitlines()[-1]), (0, "drained"), "how it ended")
+        equal(client.response().status, 200, "the last answer")
+        equal(client.rest(), b"", "the end")
+        equal(client.ended, "fin", "how")
+    equal(lab.sluice.process.wait(30), 0, "exit status of sluice")
+    lab.sluice.process = None
+
+
 if __name__ == "__main__":
     sys.exit(suite.main(Draining))

@@ -56,6 +56,20 @@ static void end(struct sl_daemon *s, uint64_t left)
 		sl_loop_stop(s->loop);
 }
 
+static void end_lingering(struct sl_worker *w, void *arg)
+{
+	sl_worker_end_lingering(w);
+}
+
+/* What is left when nobody waits for a FIN any more. */
+static uint64_t left_in_earnest(const struct sl_daemon *s)
+{
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		if (!s->stuck[i])
+			sl_worker_ask(s->worker[i], end_lingering, NULL, ASK_MS);
+	return active_connections(s);
+}
+
 static void check_drain(struct sl_timer *t)
 {
 	struct sl_daemon *s = sl_container_of(t, struct sl_daemon, drain_check);
@@ -66,7 +80,7 @@ static void check_drain(struct sl_timer *t)
 	else if (left && (!s->drain_until_ms || sl_loop_now_ms(s->loop) < s->drain_until_ms))
 		sl_loop_arm(s->loop, &s->drain_check, CHECK_MS);
 	else
-		end(s, left);
+		end(s, left ? left_in_earnest(s) : 0);
 }
 
 /* --- the listeners --- */

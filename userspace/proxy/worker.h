@@ -155,6 +155,8 @@ struct sl_listener_load {
 
 /* Adds this worker's. It looks at every connection. */
 void sl_worker_count_load(struct sl_worker *w, struct sl_listener_load *load);
+/* Closes connections that have sent all and only wait for the client's FIN. */
+void sl_worker_end_lingering(struct sl_worker *w);
 /* Ends what is left of that listener: idle connections close, others are reset; how many. */
 uint64_t sl_worker_end_conns(struct sl_worker *w, uint32_t place);
 

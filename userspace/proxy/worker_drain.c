@@ -47,6 +47,18 @@ void sl_worker_count_load(struct sl_worker *w, struct sl_listener_load *load)
 	}
 }
 
+void sl_worker_end_lingering(struct sl_worker *w)
+{
+	struct sl_list *pos, *tmp;
+
+	sl_list_for_each_safe (pos, tmp, &w->all_conns) {
+		struct sl_conn *c = sl_list_entry(pos, struct sl_conn, node);
+
+		if (c->state == SL_CONN_LINGER)
+			sl_conn_close(c, SL_CLOSE_GRACEFUL);
+	}
+}
+
 /* One that has sent its answer already only waits for the client's FIN. True if it is reset. */
 static bool end_conn(struct sl_conn *c)
 {
