@@ -5,6 +5,7 @@ import ctypes
 import os
 from pathlib import Path
 
+from lab.net import until
 from lab.suite import equal
 
 _SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17
@@ -35,5 +36,8 @@ class Standing:
 
 
 def worker_thread(pid, number):
-    names = {Path(t, "comm").read_text().strip(): int(t.name) for t in Path(f"/proc/{pid}/task").iterdir()}
-    return names[f"worker {number}"]
+    """A thread names itself, after the process says that it is ready."""
+    def find():
+        names = {Path(t, "comm").read_text().strip(): int(t.name) for t in Path(f"/proc/{pid}/task").iterdir()}
+        return names.get(f"worker {number}")
+    return until(find, 10, f"worker {number} has its name")
