@@ -10,7 +10,7 @@
 #include "dpdk/engine_private.h"
 #include "dpdk/lcore.h"
 
-#define PROMISE_MAX 2 /* times the room that there is, as in the packet engine */
+#define PROMISE_MAX 2 /* times the room that there is */
 
 /* What is known of one leg. */
 struct end {
@@ -34,7 +34,8 @@ static int look_at(struct sl_stream *s, struct end *ret, const char **ret_reason
 	return 0;
 }
 
-/* As in the packet engine: what a peer was promised must not be far beyond what the other has room for. */
+/* What a peer was promised must not be far beyond what the other has room for. The packet engine asks
+ * what can be in flight; lwIP does not count segments. */
 static bool has_room(const struct sl_dpdk_tcp *to, const struct sl_dpdk_tcp *from)
 {
 	return to->peer_window >= from->announced / PROMISE_MAX;

@@ -13,6 +13,7 @@
 #define PIECE	     65536
 #define SLOW_BYTES   6000
 #define SLOW_WAIT_US 3000
+#define FIRST_FLIGHT 10 /* segments */
 
 static uint64_t word(uint64_t stream, uint64_t index)
 {
@@ -108,19 +109,25 @@ const char *end_read(struct end *e, uint64_t from, uint64_t now_us)
 
 /* struct tcp_info as far as it is needed; glibc's is shorter. */
 struct windows {
-	uint32_t before[57];
+	uint32_t before[4];
+	uint32_t tcpi_snd_mss;
+	uint32_t between[34];
+	uint32_t tcpi_data_segs_out;
+	uint32_t behind[17];
 	uint32_t tcpi_snd_wnd, tcpi_rcv_wnd;
 };
 
-bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_promised)
+bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_flight)
 {
 	struct windows w;
 	socklen_t len = sizeof(w);
+	uint64_t most;
 
 	if (getsockopt(e->fd, IPPROTO_TCP, TCP_INFO, &w, &len) < 0 || len < sizeof(w))
 		return false;
+	most = (FIRST_FLIGHT + (uint64_t)w.tcpi_data_segs_out) * w.tcpi_snd_mss;
 	*ret_own = w.tcpi_rcv_wnd;
-	*ret_promised = w.tcpi_snd_wnd;
+	*ret_flight = most < w.tcpi_snd_wnd ? (uint32_t)most : w.tcpi_snd_wnd;
 	return true;
 }
 

@@ -107,9 +107,9 @@ void stream_fill(uint64_t stream, uint64_t at, uint8_t *buf, size_t n);
 /* NULL, or how it went wrong: bytes differ, or errno's text. */
 const char *end_write(struct end *e);
 const char *end_read(struct end *e, uint64_t from, uint64_t now_us);
-/* Bytes that it has said it takes, and that it was promised; false if the kernel doesn't tell (before
- * Linux 6.2). */
-bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_promised);
+/* Bytes that it has said it takes, and that it can send at once: no more than it was promised, and than
+ * its congestion window can have become. False if the kernel doesn't tell (before Linux 6.2). */
+bool end_windows(const struct end *e, uint32_t *ret_own, uint32_t *ret_flight);
 void end_finish(struct end *e);
 void end_reset(struct end *e);
 void end_close(struct end *e);

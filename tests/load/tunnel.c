@@ -354,15 +354,15 @@ static void begin_ending(struct tunnel *t)
 	}
 }
 
-/* Whether no end was promised more than twice what the other has room for: such pairs stay copied. */
+/* Whether no end can send more at once than the other has room for: such pairs stay copied. */
 static bool has_room(const struct tunnel *t)
 {
-	uint32_t own[2], promised[2];
+	uint32_t own[2], flight[2];
 
 	for (int side = 0; side < 2; side++)
-		if (!end_windows(&t->end[side], &own[side], &promised[side]))
+		if (!end_windows(&t->end[side], &own[side], &flight[side]))
 			return true;
-	return own[CLIENT] >= promised[SERVER] / 2 && own[SERVER] >= promised[CLIENT] / 2;
+	return own[CLIENT] >= flight[SERVER] && own[SERVER] >= flight[CLIENT];
 }
 
 static void step_pause(struct tunnel *t, uint64_t now_us)

@@ -7,11 +7,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "base/util.h"
 #include "splice/packet_state.h"
 #include "splice/reasons.h"
 
 #define TIMESTAMP_OPTION 12 /* bytes of each segment */
-#define PROMISE_MAX	 2  /* times the room that there is */
+#define FIRST_FLIGHT	 10 /* segments that a peer sends before one is acknowledged (RFC 6928) */
 
 /* What is asked of a socket beside what ARM must know. */
 struct state {
@@ -20,6 +21,7 @@ struct state {
 	uint16_t mss;	   /* what the peer was told */
 	uint16_t most_in;  /* largest payload that the peer may send */
 	uint16_t most_out; /* largest that it takes */
+	uint32_t segments; /* with data that the peer has sent */
 	uint32_t promised; /* bytes that the peer may send: what the socket last said */
 	uint32_t room;	   /* bytes that the peer has room for: what it last said */
 };
@@ -140,6 +142,7 @@ static int sample(struct sl_stream *stream, struct state *ret, struct sl_control
 	s.fd = e.fd;
 	s.most_in = e.announced_mss - options;
 	s.most_out = e.mss;
+	s.segments = e.segments;
 	s.mss = e.announced_mss;
 	l.options = (e.sack ? SL_LEG_SACK : 0) | (e.timestamps ? SL_LEG_TIMESTAMPS : 0) |
 		    (e.ecn ? SL_LEG_ECN : 0);
@@ -160,12 +163,21 @@ void sl_packet_resume(const struct sl_packet_sockets *s)
 
 /* --- the pair --- */
 
+/* Bytes that a peer can send before the first of them is acknowledged. Its congestion window grows by a
+ * segment at most for each that was. */
+static uint64_t flight(const struct state *from)
+{
+	uint64_t most = ((uint64_t)FIRST_FLIGHT + from->segments) * from->most_in;
+
+	return sl_min(most, (uint64_t)from->promised);
+}
+
 /* After the flip a peer goes on believing the window of the proxy's socket, until the other's first
- * ACK. What the other has no room for is lost, and comes again. Flights of half the window right
- * after a silence are rare. */
+ * ACK. What the other has no room for comes again: it drops the whole super-packet (Linux 6.18), and
+ * where nothing follows, the peer waits for its RTO. */
 static bool has_room(const struct state *to, const struct state *from)
 {
-	return to->room >= from->promised / PROMISE_MAX;
+	return to->room >= flight(from);
 }
 
 static int judge(const struct state s[2], const char **ret_reason)

@@ -365,6 +365,7 @@ static int socket_endpoint(struct sl_stream *s, struct sl_endpoint *ret)
 	e.announced_mss = (uint16_t)info.tcpi_advmss;
 	/* Behind a closed window bytes wait that were not sent even once. */
 	e.unacked = info.tcpi_unacked || info.tcpi_notsent_bytes;
+	e.segments = info.tcpi_data_segs_in;
 	*ret = e;
 	return 0;
 }

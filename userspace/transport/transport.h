@@ -109,6 +109,7 @@ struct sl_endpoint {
 	uint16_t mss;		/* largest segment that may be sent */
 	uint16_t announced_mss; /* to the peer */
 	bool unacked;		/* the peer has not acknowledged all that was sent */
+	uint32_t segments;	/* with data that came in */
 };
 
 struct sl_transport_ops {
