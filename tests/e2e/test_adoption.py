@@ -215,6 +215,23 @@ def a_drain_waits_for_adopted_pairs(lab):
     place.sluice.healthy()
 
 
+@suite.test(timeout=60)
+def a_drain_that_ends_in_time_tells_apart_what_goes_on_in_the_kernel(lab):
+    """They were counted as reset, and the command failed, though no tunnel was disturbed."""
+    place = lab.open(timeouts={"drain": "30s"})
+    with place.tunnels(2) as (pairs, _):
+        for seed in (1, 2):  # this process's own pairs, then adopted ones
+            done = place.sluice.cli("drain", "--timeout", "300ms")
+            equal((done.returncode, done.stdout.splitlines()[-1]),
+                  (0, "drained: 2 spliced tunnels go on in the kernel"), "how it ended")
+            place.sluice.process, process = None, place.sluice.process
+            equal(process.wait(10), 0, "exit status of sluice")
+            exchange(pairs, seed, 1000)
+            place.sluice.start()
+            adopted(place, 2)
+    place.sluice.stop()
+
+
 @suite.test()
 def the_command_line_shows_an_adopted_pair(lab):
     place = lab.open()

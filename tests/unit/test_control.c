@@ -62,7 +62,7 @@ static void listeners_are_drained_with_a_bound_and_enabled(void **state)
 	expect(f, "{\"command\":\"drain-progress\"}\n",
 	       "{\"ok\":true,\"drain-progress\":{\"state\":\"draining\",\"closes_in_ms\":0,"
 	       "\"ends_in_ms\":900,\"connections\":9,\"idle\":4,\"requests\":2,\"tunnels\":3,"
-	       "\"reset\":0}}");
+	       "\"reset\":0,\"kept\":0}}");
 	expect(f, "{\"command\":\"drain-progress\",\"listener\":\"x\"}\n",
 	       "{\"ok\":false,\"error\":\"there is no such listener\"}");
 }

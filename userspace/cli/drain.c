@@ -145,14 +145,16 @@ static void say(struct follow *f, const json_t *p, bool last)
 	}
 }
 
-static int finish(const struct follow *f, uint64_t reset, bool over)
+static int finish(const struct follow *f, uint64_t reset, uint64_t kept, bool over)
 {
 	FILE *to = f->options->json ? stderr : stdout;
 
 	if (f->rewrites)
 		putchar('\n');
-	if (over && !reset && !f->options->json)
+	if (over && !reset && !kept && !f->options->json)
 		fprintf(to, "drained\n");
+	if (over && kept)
+		fprintf(to, "drained: %" PRIu64 " spliced tunnels go on in the kernel\n", kept);
 	if (over && reset)
 		fprintf(to, "drained: %" PRIu64 " connections were reset\n", reset);
 	if (!over)
@@ -183,7 +185,7 @@ static int follow(struct follow *f)
 
 	for (;;) {
 		bool over, in_time;
-		uint64_t reset;
+		uint64_t reset, kept;
 
 		request = json_pack("{s:s}", "command", "drain-progress");
 		if (f->listener)
@@ -192,11 +194,12 @@ static int follow(struct follow *f)
 			return vanished(f, &problem);
 		over = !strcmp("drained", json_string_value(json_object_get(p, "state")) ?: "");
 		reset = sl_answer_number(p, "reset");
+		kept = sl_answer_number(p, "kept");
 		in_time = !f->until_ms || sl_clock_us() / 1000 < f->until_ms;
 		say(f, p, over || !in_time);
 		json_decref(p);
 		if (over || !in_time)
-			return finish(f, reset, over);
+			return finish(f, reset, kept, over);
 		pause_for(ASK_EVERY_MS);
 	}
 }

@@ -4,7 +4,7 @@
  *	at once          not ready; answers tell clients that their connection ends
  *	drain_delay      no more handshakes begin
  *	a moment later   listeners accept what waits and close; idle connections close
- *	bound, or empty  what is left is reset, and the loop ends
+ *	bound, or empty  what is left is reset, but for pairs that the kernel carries, and the loop ends
  *
  * Whoever follows the progress hears how it ended before the process does: it stays for a moment longer,
  * until it was asked once more. */
@@ -41,15 +41,39 @@ static uint64_t active_connections(const struct sl_daemon *s)
 
 /* --- the end --- */
 
+/* Pairs of the packet engine need no process; DPDK's end with it. */
+static uint64_t spliced_in_kernel(const struct sl_daemon *s)
+{
+	struct sl_engine_totals t;
+	uint64_t n = 0;
+
+	if (s->config->transport != SL_TRANSPORT_SOCKET)
+		return 0;
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		for (size_t k = 1; k < s->worker[i]->engines.n; k++) {
+			const struct sl_engine *e = s->worker[i]->engines.engine[k];
+
+			if (!e || e->ops->for_talk)
+				continue;
+			e->ops->totals(e, &t);
+			n += t.active;
+		}
+	return n;
+}
+
 static void end(struct sl_daemon *s, uint64_t left)
 {
 	const uint64_t now = sl_loop_now_ms(s->loop);
 
-	if (left)
-		sl_warning("drain: time is over, %llu connections are reset",
-			   (unsigned long long)left);
 	s->drain_over = true;
-	s->drain_reset = left;
+	s->drain_kept = sl_min(left, spliced_in_kernel(s));
+	s->drain_reset = left - s->drain_kept;
+	if (s->drain_reset)
+		sl_warning("drain: time is over, %llu connections are reset",
+			   (unsigned long long)s->drain_reset);
+	if (s->drain_kept)
+		sl_info("drain: time is over, %llu spliced tunnels go on in the kernel",
+			(unsigned long long)s->drain_kept);
 	if (s->followed_ms && now - s->followed_ms < FOLLOWED_MS)
 		sl_loop_arm(s->loop, &s->drain_check, FOLLOWED_MS);
 	else
@@ -204,6 +228,7 @@ void sl_server_drain_progress(struct sl_daemon *s, struct sl_drain_progress *ret
 		.idle = SUM(s, connections_idle),
 		.tunnels = SUM(s, tunnels_active) + adopted,
 		.reset = s->drain_reset,
+		.kept = s->drain_kept,
 	};
 	s->followed_ms = now;
 	if (s->drain_over && !s->drain_told)

@@ -61,6 +61,7 @@ struct sl_drain_progress {
 	uint64_t connections;
 	uint64_t idle, tunnels; /* of these; the rest are busy with a request */
 	uint64_t reset;		/* at the bound */
+	uint64_t kept;		/* of the whole, then: spliced pairs, which go on in the kernel */
 };
 
 /* Which configuration is in use. */

@@ -78,6 +78,7 @@ struct sl_daemon {
 	uint64_t drain_bound_ms;
 	uint64_t drain_close_ms; /* when the listeners close, if they are to */
 	uint64_t drain_reset;	 /* connections that were left at the end */
+	uint64_t drain_kept;	 /* beside them, spliced pairs */
 	uint64_t followed_ms;	 /* when somebody asked how the drain goes; 0: never */
 	struct sl_drained *drained;
 	size_t n_drained;

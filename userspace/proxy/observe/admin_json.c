@@ -359,6 +359,7 @@ json_t *sl_admin_drain_progress(const struct sl_drain_progress *d)
 			    number(d->connections > other ? d->connections - other : 0));
 	json_object_set_new(o, "tunnels", number(d->tunnels));
 	json_object_set_new(o, "reset", number(d->reset));
+	json_object_set_new(o, "kept", number(d->kept));
 	return o;
 }
 
