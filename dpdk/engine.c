@@ -4,8 +4,8 @@
  *
  * Invariants:
  * - Until the table says ACTIVE nothing of the pair has changed.
- * - A pair that is carried has no streams, or only for a moment still (engine_sockets.c); its end comes from the table (note_event), within a burst,
- *   and is told at the end of the loop's turn.
+ * - A pair that is carried has no streams, or only for a moment still (engine_sockets.c); its end comes from
+ *   the table (note_event), within a burst, and is told at the end of the loop's turn.
  *
  * There is no way back (part), and no pair outlives the process: whoever forgets one resets its ends. */
 
