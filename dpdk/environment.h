@@ -49,10 +49,18 @@ SL_INLINE int sl_flow_put(struct sl_dpdk_flows *f, const void *key, const struct
 	return 0;
 }
 
+SL_INLINE void sl_flow_remove(struct sl_dpdk_flows *f, const void *key, const struct sl_flow *flow)
+{
+	int at = rte_hash_lookup(f->keys, key);
+
+	if (at >= 0 && f->at[at].pair == flow->pair && f->at[at].generation == flow->generation)
+		rte_hash_del_key(f->keys, key);
+}
+
 #define sl_flow4_put(key, flow)	   sl_flow_put(&here->ip4, key, flow)
 #define sl_flow6_put(key, flow)	   sl_flow_put(&here->ip6, key, flow)
-#define sl_flow4_remove(key, flow) ((void)(flow), rte_hash_del_key(here->ip4.keys, key))
-#define sl_flow6_remove(key, flow) ((void)(flow), rte_hash_del_key(here->ip6.keys, key))
+#define sl_flow4_remove(key, flow) sl_flow_remove(&here->ip4, key, flow)
+#define sl_flow6_remove(key, flow) sl_flow_remove(&here->ip6, key, flow)
 
 SL_INLINE __u32 sl_now_ms(void)
 {

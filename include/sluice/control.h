@@ -57,11 +57,8 @@ SL_INLINE void sl_remove_flow(struct sl_control *c, const struct sl_leg *l, __u8
 {
 	struct sl_flow flow = {.pair = c->pair, .generation = c->generation, .leg = leg};
 	struct sl_leg_flow at;
-	struct sl_found found;
 
 	sl_leg_flow(l->peer, l->local, l->peer_port, l->local_port, &at);
-	if (!sl_look_up(&at, &found) || found.id != c->pair || found.generation != c->generation)
-		return;
 	if (at.is_ip4)
 		sl_flow4_remove(&at.ip4, &flow);
 	else

@@ -12,7 +12,8 @@
  *   struct sl_flow_pair *sl_pair_at(const __u32 *id)                  NULL: no such slot
  *   int sl_flow4_find(const struct sl_flow_key *key, struct sl_found *ret)    0: not a pair's
  *   long sl_flow4_put(key, const struct sl_flow *flow)                adds or replaces; 0: done
- *   sl_flow4_remove(key, flow)                  and the same as sl_flow6_... with struct sl_flow6_key
+ *   sl_flow4_remove(key, flow)                  takes out what was put for this flow, if it is there yet
+ *                                               and the same as sl_flow6_... with struct sl_flow6_key
  *   sl_count(reason, bytes), sl_count_sent(reason, bytes)  of a packet or an incident; the second is
  *                                               for what is counted all the time
  *   sl_tell_event(pair, generation, type, leg)  to the control plane: struct sl_event

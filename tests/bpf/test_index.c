@@ -212,12 +212,38 @@ static void calls_at_the_same_time_lose_nothing(void **state)
 	assert_empty();
 }
 
+/* Two processes may choose the same port at once. Where both calls found it free, both have an entry, and
+ * the release of the one took out none, as it met the other's: a place was lost for good. */
+static void of_two_entries_for_the_same_addresses_each_pair_takes_out_its_own(void **state)
+{
+	enum { SLOT = 1, OTHER = 2 };
+	struct sl_flow_pair p = pair_of(SLOT, 1);
+	uint32_t other = OTHER;
+
+	assert_int_equal(watch(SLOT, 1), 0);
+	p.state = SL_FLOW_WATCH;
+	assert_int_equal(bpf_map_update_elem(h.pins.flows, &other, &p, 0), 0);
+	for (int leg = 0; leg < 2; leg++) {
+		struct sl_index_place at;
+		uint32_t entry = entry_of(&p, leg, OTHER, &at);
+		struct sl_bucket b = bucket(at.bucket[0]);
+
+		b.entry[7] = entry;
+		assert_int_equal(bpf_map_update_elem(h.pins.buckets, &at.bucket[0], &b, 0), 0);
+	}
+	assert_int_equal(harness_control(&h, SL_CONTROL_RELEASE, OTHER, &p, 0, NULL), 0);
+	assert_found(SLOT, 1);
+	assert_int_equal(release(SLOT, 1), 0);
+	assert_empty();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_slot_can_be_used),
 		cmocka_unit_test(entries_that_look_alike_mislead_nobody),
 		cmocka_unit_test(calls_at_the_same_time_lose_nothing),
+		cmocka_unit_test(of_two_entries_for_the_same_addresses_each_pair_takes_out_its_own),
 	};
 	int failed;
 

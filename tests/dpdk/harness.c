@@ -85,8 +85,9 @@ static int put_stranger(uint16_t n)
 static void remove_stranger(uint16_t n)
 {
 	const struct sl_flow_key key = {.sport = 1, .dport = n};
+	const struct sl_flow flow = {.pair = HARNESS_SLOTS + 1};
 
-	sl_flow4_remove(&key, NULL);
+	sl_flow4_remove(&key, &flow);
 }
 
 void harness_fill(struct harness *h, const struct sl_flow_pair *pair, int leg)
