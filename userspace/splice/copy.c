@@ -186,8 +186,12 @@ static enum move fill_pipe(struct copy_pair *c, enum sl_side from)
 	}
 	if (n < 0 && errno != EAGAIN)
 		return MOVE_BROKEN_SOURCE;
+	if (n == 0) { /* the end, or urgent data before it: a read tells */
+		h->bulk = false;
+		h->streak = 0;
+		return MOVE_AGAIN;
+	}
 	h->readable = false;
-	h->ended = n == 0;
 	return MOVE_BLOCKED;
 }
 
@@ -207,7 +211,7 @@ static bool wants_pipe(struct copy_pair *c, enum sl_side from)
 {
 	struct half *h = &c->half[from];
 
-	if (!h->bulk || c->pair->plain_io)
+	if (!h->bulk || c->pair->plain_io || c->pair->stream[from]->urgent)
 		return false;
 	learn_descriptors(c);
 	if (c->fd[SL_CLIENT] < 0 || c->fd[SL_UPSTREAM] < 0)

@@ -127,6 +127,7 @@ static void stream_event(struct sl_io *io, uint32_t events)
 {
 	struct socket_stream *s = sl_container_of(io, struct socket_stream, io);
 
+	s->base.urgent |= !!(events & EPOLLPRI);
 	s->never_drained |= !!(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI));
 	if (!s->connecting)
 		s->base.on_event(&s->base, readiness(events));

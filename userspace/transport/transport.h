@@ -44,6 +44,8 @@ struct sl_stream {
 	/* A hint, set by read(): it gave all there was, another read would give -EAGAIN, and
 	 * SL_READABLE comes with more. False is always right. */
 	bool drained;
+	/* Set by the transport: urgent data came. read() passes it by, splice(2) stops there for good. */
+	bool urgent;
 	/* A hint, set by the owner: what is written may wait for what follows at once, such as FIN. */
 	bool more;
 	/* Set by the owner of an accepted stream before on_accept() returns: it wants no events. */
