@@ -97,6 +97,23 @@ def bad_filters_are_wrong_usage_with_a_reason(lab):
 
 
 @suite.test()
+def a_wrong_option_is_named(lab):
+    for words, reason in (("flows --frobnicate", "flows: unknown option --frobnicate\n"),
+                          ("flows --soort=age", "unknown option --soort; did you mean --sort?"),
+                          ("flows --min 3", "unknown option --min; did you mean --min-age?"),
+                          ("flows --=3", "unknown option --\n"),
+                          ("flows --" + "x" * 300, "unknown option --xxx"),
+                          ("flows -jZ", "unknown option -Z\n"),
+                          ("stats --max 3", "unknown option -m\n"),  # of other commands
+                          ("flows --json=yes", "--json takes no value\n"),
+                          ("flows -m", "-m wants a value\n"),
+                          ("flows --engine", "--engine wants a value\n")):
+        done = lab.net.proxy.run(lab.sluice.binary, *words.split(), text=True)
+        equal(done.returncode, 2, f"exit status of {words}")
+        check(reason in done.stderr, lambda: done.stderr)
+
+
+@suite.test()
 def watching_shows_rates_that_are_the_traffic_s(lab):
     """Between two answers 100000 bytes are echoed: the rates times the time between are that."""
     watch = lab.net.proxy.start(lab.sluice.binary, "flows", "--watch=300ms", "--json",

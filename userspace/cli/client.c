@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "cli/commands.h"
+#include "cli/suggest.h"
 #include "cli/text.h"
 
 #define DEFAULT_ADMIN "/run/sluice/admin.sock"
@@ -71,6 +72,63 @@ static void join_options(const struct sl_client_value *values, struct option ret
 	ret[n] = (struct option){0};
 }
 
+/* Whether the letter is allowed: the options of all commands are not all of each. */
+static bool takes(const char *allowed, int letter)
+{
+	return letter == 'a' || letter == 'h' || letter >= OWN_OPTION || strchr(allowed, letter);
+}
+
+/* The option that was meant by one that is none: begun with it, or else spelled nearly so. */
+static const char *nearest_option(const struct option *o, const char *allowed, const char *word)
+{
+	const char *nearest = NULL;
+	unsigned best = 3; /* further away is no suggestion */
+
+	for (; o->name; o++) {
+		unsigned d =
+			!strncmp(o->name, word, strlen(word)) ? 0 : sl_word_distance(word, o->name);
+
+		if (d < best && takes(allowed, o->val)) {
+			best = d;
+			nearest = o->name;
+		}
+	}
+	return nearest;
+}
+
+static void say_unknown(const struct option *o, const char *allowed, const char *word, char *ret,
+			size_t size)
+{
+	int len = (int)strcspn(word, "=");
+	const char *nearest = NULL;
+	char name[32];
+
+	snprintf(name, sizeof(name), "%.*s", len - 2, word + 2);
+	if (*name)
+		nearest = nearest_option(o, allowed, name);
+	snprintf(ret, size,
+		 nearest ? "unknown option %.*s; did you mean --%s?" : "unknown option %.*s", len,
+		 word, nearest);
+}
+
+/* What getopt_long(3) stumbled over: found is '?', ':' or the letter of another command's option. */
+static int refuse_option(char **argv, const struct option *o, const char *allowed, int found)
+{
+	const char *word = argv[optind - 1];
+	bool is_long = !strncmp(word, "--", 2);
+	char what[160];
+
+	if (found == ':')
+		snprintf(what, sizeof(what), "%s wants a value", word);
+	else if (found != '?' || (optopt && !is_long))
+		snprintf(what, sizeof(what), "unknown option -%c", found == '?' ? optopt : found);
+	else if (optopt)
+		snprintf(what, sizeof(what), "%.*s takes no value", (int)strcspn(word, "="), word);
+	else
+		say_unknown(o, allowed, word, what, sizeof(what));
+	return sl_client_complain(argv[0], what);
+}
+
 int sl_client_parse_more(int argc, char **argv, const char *usage, const char *allowed,
 			 struct sl_client_value *values, struct sl_client_options *ret,
 			 int *ret_rest)
@@ -82,13 +140,13 @@ int sl_client_parse_more(int argc, char **argv, const char *usage, const char *a
 	join_options(values, options);
 	optind = 0; /* glibc: start over, also with permutation */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "a:hjm:n", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":a:hjm:n", options, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(usage, stdout);
 			return SL_EXIT_DONE;
 		}
-		if (c == '?' || (c != 'a' && c < OWN_OPTION && !strchr(allowed, c)))
-			return complain(argv[0], "unknown option, or one without its value", usage);
+		if (c == '?' || c == ':' || !takes(allowed, c))
+			return refuse_option(argv, options, allowed, c);
 		if (c >= OWN_OPTION)
 			values[c - OWN_OPTION].value = optarg ? optarg : "";
 		if (c == 'a')
