@@ -29,13 +29,15 @@ UPSTREAMS = [
     {"name": "tls-a", "servers": [f"{SERVER}:443"]},
     {"name": "tls-b", "servers": [f"{SERVER}:444"]},
     {"name": "web", "servers": [f"{SERVER}:80"]},
+    {"name": "hashed", "balance": "maglev", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "told1", "proxy_protocol": "v1", "servers": [f"{SERVER}:7"]},
     {"name": "told2", "proxy_protocol": "v2", "servers": [f"{SERVER}:7"]},
     {"name": "told-web", "proxy_protocol": "v1", "servers": [f"{SERVER}:80"]},
 ]
 PORTS = {"web": 3128, "raw": 4001, "tls": 4002, "dead": 4003, "moves": 4004, "proxied-web": 4005,
          "proxied-raw": 4006, "told1": 4007, "told2": 4008, "told-web": 4009, "proxied-tls": 4010,
-         "spliced": 4011, "few": 4012, "strict-tls": 4013, "proxied-told2": 4014}
+         "spliced": 4011, "few": 4012, "strict-tls": 4013, "proxied-told2": 4014, "proxied-hashed": 4015,
+         "proxied-egress": 4016}
 
 
 def listener(name, mode, **keys):
@@ -55,6 +57,9 @@ LISTENERS = [
     listener("proxied-raw", "tcp", upstream="told1", proxy_from=[f"{CLIENT}/32", "fd00::/8"]),
     listener("proxied-told2", "tcp", upstream="told2", proxy_from=CLIENT),
     listener("proxied-tls", "sni", routes=TLS_ROUTES, proxy_from=CLIENT),
+    listener("proxied-hashed", "http", upstream="hashed", proxy_from=CLIENT),
+    listener("proxied-egress", "forward", proxy_from=CLIENT,
+             acl=[{"deny": {"src": "192.0.2.0/24"}}, {"allow": {}}]),
     listener("told1", "tcp", upstream="told1"),
     listener("told2", "tcp", upstream="told2"),
     listener("told-web", "http", upstream="told-web"),
@@ -94,6 +99,7 @@ class PassLab(Lab):
         super().__init__({"listeners": LISTENERS, "upstreams": UPSTREAMS, "workers": 2,
                           "timeouts": {"header": "700ms", "connect": "2s"}})
         self.raw = Origin(self.net.server, SERVER, 7, echo)
+        self.second = Origin(self.net.server, SERVER, 81)
         self.tls = [Tls(self.sluice.dir, self.net.server, 443, "first"),
                     Tls(self.sluice.dir, self.net.server, 444, "second")]
 
@@ -311,6 +317,24 @@ def who_cannot_tell_counts_itself(lab):
         with lab.connect("proxied-web") as wire:
             equal(wire.send(header + ask()).response().status, 200, "status")
         equal(lab.origin.requests[0].get("X-Forwarded-For"), CLIENT, "client as the origin sees it")
+
+
+@suite.test()
+def the_client_of_the_header_is_who_rules_and_hashing_mean(lab):
+    def asked(name, host, request):
+        with lab.connect(name) as wire:
+            return wire.send(b"PROXY TCP4 %s 10.9.9.9 1234 80\r\n" % host + request).response().status
+
+    lab.origin.reset(answers(OK))
+    forward = ask(f"http://{SERVER}/".encode(), SERVER.encode())
+    equal([asked("proxied-egress", host, forward) for host in (b"192.0.2.7", b"198.51.100.7")],
+          [403, 200], "by the rules")
+    places = []
+    for i in range(20):
+        before = len(lab.origin.requests)
+        equal([asked("proxied-hashed", b"192.0.2.%d" % i, ask()) for _ in range(2)], [200] * 2, "answers")
+        places.append(len(lab.origin.requests) - before)
+    equal(set(places), {0, 2}, "requests of each client at the first server")
 
 
 @suite.test()

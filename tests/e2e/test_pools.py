@@ -3,6 +3,7 @@
 """Connections to upstreams as a bounded, shared resource: reuse by every worker, limits, the queue,
 and connections that have served their time."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -68,6 +69,33 @@ def an_idle_connection_serves_every_worker(lab):
         until(lambda: lab.sluice.ask("servers")["servers"][0]["idle"] == 1, 5, "given back")
     check(lab.origin.accepted <= 2, f"{lab.origin.accepted} connections")
     check(lab.sluice.stats()["upstream_taken_over_total"] > before, "no worker took one over")
+
+
+@suite.test()
+def the_connection_that_was_used_last_is_used_again(lab):
+    """Of four clients two at least are one worker's, which then has connections to choose from."""
+    used, together = [], threading.Barrier(4)
+
+    def origin(wire, _):
+        while True:
+            wire.request()
+            used.append(wire)
+            if len(used) <= 4:
+                together.wait(15)
+            wire.send(OK)
+
+    lab.reset(first=origin)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(lab.sluice.connect()) for _ in range(4)]
+        for client in clients:
+            client.send(ask())
+        equal([client.response().status for client in clients], [200] * 4, "answers")
+        until(lambda: lab.sluice.ask("servers")["servers"][0]["idle"] == 4, 5, "four idle connections")
+        for client in clients:
+            before = len(used)
+            for _ in range(8):
+                equal(client.send(ask()).response().status, 200, "status")
+            equal(len({id(wire) for wire in used[before:]}), 1, "connections for one after the other")
 
 
 @suite.test(timeout=40)

@@ -19,7 +19,8 @@ ROUTES = [
     {"host": "dead.test", "upstream": "dead"},
     {"host": "half.test", "upstream": "half"},
     {"host": "silent.test", "upstream": "silent"},
-    *[{"host": f"{name}.test", "upstream": name} for name in ("spare", "sticky", "least", "random")],
+    *[{"host": f"{name}.test", "upstream": name} for name in ("spare", "sticky", "by-path", "least", "random")],
+    {"host": "*.hashed.test", "upstream": "by-host"},
     {"host": "nameless.test", "upstream": "nameless"},
     {"path": "/", "upstream": "app"},
     {"upstream": "api"},
@@ -35,6 +36,8 @@ UPSTREAMS = [
     {"name": "spare", "servers": [DEAD, {"address": f"{SERVER}:81", "backup": True}]},
     {"name": "sticky", "balance": "maglev", "key": "header:X-User",
      "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
+    {"name": "by-host", "balance": "maglev", "key": "host", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
+    {"name": "by-path", "balance": "maglev", "key": "path", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "least", "balance": "least_conn", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "random", "balance": "random2", "servers": [f"{SERVER}:80", f"{SERVER}:81"]},
     {"name": "nameless", "servers": ["no-such-name.test:80"],
@@ -154,6 +157,22 @@ def a_key_leads_to_one_server(lab):
     check(all(users), "one of the servers got nothing")
     equal(set(users[0]) & set(users[1]), set(), "users at both")
     equal(sorted(users[0] + users[1], key=int), [str(u // 2) for u in range(40)], "users")
+
+
+@suite.test()
+def host_and_path_may_be_the_key(lab):
+    """Of the path neither the query counts nor who asks."""
+    for what, request in (("host", lambda i, n: ask(b"/%d" % n, b"h%d.hashed.test" % i)),
+                          ("path", lambda i, n: ask(b"/p%d?%d" % (i, n), b"by-path.test"))):
+        lab.reset()
+        places = []
+        for i in range(20):
+            before = len(lab.origin.requests)
+            for n in range(3):
+                with lab.sluice.connect() as client:
+                    equal(client.send(request(i, n)).response().status, 200, "status")
+            places.append(len(lab.origin.requests) - before)
+        equal(set(places), {0, 3}, f"requests of each {what} at the first server")
 
 
 @suite.test()

@@ -26,6 +26,8 @@ UPSTREAMS = [
         "path": "/healthz", "interval": "50ms", "timeout": "300ms", "fall": 2, "rise": 2}},
     {"name": "connected", "servers": [f"{SERVER}:82", CHECKED[0]],
      "health": {"interval": "50ms", "fall": 2, "rise": 1}},
+    {"name": "wants204", "servers": CHECKED, "health": {
+        "path": "/healthz", "status": 204, "interval": "50ms", "timeout": "300ms", "fall": 1, "rise": 1}},
     {"name": "plain", "servers": BOTH},
     {"name": "tight", "servers": BOTH, "pool": {"max": 2, "queue": 16, "queue_timeout": "15s"}},
     {"name": "told1", "servers": [f"{SERVER}:85"], "proxy_protocol": "v1",
@@ -45,7 +47,7 @@ def get(lab, name):
 def server(lab, upstream, i):
     return next(s for s in lab.sluice.ask("servers")["servers"]
                 if (s["upstream"], s["server"]) ==
-                (upstream, (CHECKED if upstream == "checked" else BOTH)[i]))
+                (upstream, (CHECKED if upstream in ("checked", "wants204") else BOTH)[i]))
 
 
 def enable(lab, upstream):
@@ -143,10 +145,13 @@ def healthz(status):
 
 @suite.test()
 def a_server_whose_checks_fail_gets_nothing_until_they_succeed(lab):
-    status = [b"200 OK"]
+    status = [b"204 No Content"]
     first = Origin(lab.net.server, SERVER, 83, healthz(status))
     second = Origin(lab.net.server, SERVER, 84, healthz([b"204 No Content"]))
     until(lambda: [server(lab, "checked", i)["state"] for i in (0, 1)] == ["up"] * 2, 5, "up")
+    until(lambda: [server(lab, "wants204", i)["state"] for i in (0, 1)] == ["up"] * 2, 5, "the wanted status")
+    status[0] = b"200 OK"
+    until(lambda: server(lab, "wants204", 0)["state"] == "down", 5, "another good one")
     status[0] = b"503 Service Unavailable"
     until(lambda: server(lab, "checked", 0)["state"] == "down", 5, "down")
     equal(server(lab, "checked", 0)["why"], "check got another status", "why")
@@ -260,7 +265,7 @@ def operators_see_servers_and_why(lab):
     lines = [line.split() for line in shown.stdout.splitlines()]
     equal(lines[0][:3], ["UPSTREAM", "SERVER", "STATE"], "headings")
     equal(lines[1][:3], ["app", BOTH[0], "ejected"], "first server")
-    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 16, "servers as JSON")
+    equal(len(json.loads(lab.sluice.cli("servers", "--json").stdout)), 18, "servers as JSON")
     metrics = lab.sluice.http_get("/metrics").decode()
     check(f'sluice_server_up{{upstream="app",server="{BOTH[0]}"}} 0\n' in metrics, "metrics")
     for words in (["drain", "server", "app"], ["enable", "server"], ["enable", "app/x"]):
