@@ -53,7 +53,8 @@ static bool splices_by_bpf(const struct sl_config *c)
 static bool has_xdp_port(const struct sl_config *c)
 {
 	for (size_t i = 0; i < c->dpdk.n_ports; i++)
-		if (c->dpdk.ports[i].driver == SL_DPDK_AF_XDP)
+		if (c->dpdk.ports[i].driver == SL_DPDK_AF_XDP ||
+		    !strncmp(c->dpdk.ports[i].device, "net_af_xdp", 10)) /* as DPDK spells it */
 			return true;
 	return false;
 }
