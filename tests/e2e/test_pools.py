@@ -4,7 +4,10 @@
 and connections that have served their time."""
 
 import contextlib
+import ctypes
 import json
+import os
+import socket
 import sys
 import threading
 import time
@@ -69,6 +72,41 @@ def an_idle_connection_serves_every_worker(lab):
         until(lambda: lab.sluice.ask("servers")["servers"][0]["idle"] == 1, 5, "given back")
     check(lab.origin.accepted <= 2, f"{lab.origin.accepted} connections")
     check(lab.sluice.stats()["upstream_taken_over_total"] > before, "no worker took one over")
+
+
+PIDFD_GETFD = 438
+
+
+def connections(process):
+    """Duplicates of the TCP connections that a process has open."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        for fd in os.listdir(f"/proc/{process.pid}/fd"):
+            copy = libc.syscall(PIDFD_GETFD, pidfd, int(fd), 0)
+            try:
+                sock = socket.socket(fileno=copy)
+            except OSError:  # no socket, or closed meanwhile
+                if copy >= 0:
+                    os.close(copy)
+                continue
+            with sock:
+                if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+                    with contextlib.suppress(OSError):
+                        sock.getpeername()
+                        yield sock
+    finally:
+        os.close(pidfd)
+
+
+@suite.test()
+def small_writes_wait_for_no_ack(lab):
+    lab.reset()
+    with lab.sluice.connect() as client:
+        equal(client.send(ask()).response().status, 200, "status")
+        until(lambda: lab.sluice.ask("servers")["servers"][0]["idle"] == 1, 5, "given back")
+        set_ = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in connections(lab.sluice.process)]
+    equal(set_, [1, 1], "TCP_NODELAY of the client's and the server's")
 
 
 @suite.test()
