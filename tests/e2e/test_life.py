@@ -13,9 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-from lab import SERVER, Fresh, Suite, check, equal, until
+from lab import SERVER, Fresh, Place, Suite, Topology, check, equal, until
 from lab.net import PATIENCE
 from lab.reverse import Reverse, ask
+from lab.sluice import binary
 from lab.standing import Standing, worker_thread
 from lab.successor import upgrade
 
@@ -140,6 +141,29 @@ def what_a_killed_process_left_is_not_in_the_way(labs):
         lab.sluice.start()
         with lab.sluice.connect() as client:
             equal(get(client).status, 200, "status")
+
+
+@suite.test(timeout=90)
+def it_serves_again_within_a_second_of_its_death(_):
+    """With its pins there, and pairs that go on meanwhile. A release build: what is measured is its own."""
+    place = Place(Topology(), "veth")
+    place.sluice.binary = binary(release=True)
+    try:
+        place.start()
+        for _ in range(3):
+            with place.tunnels(5) as (pairs, flows):
+                place.sluice.crash()
+                died = time.monotonic()
+                place.sluice.start()
+                took = time.monotonic() - died
+                check(took < PATIENCE, lambda: f"it serves after {took:.2f} s")
+                equal(len(place.carried()), len(flows), "pairs that were adopted")
+                for client, server in pairs:
+                    client.sendall(b"still here")
+                    equal(server.recv(10, socket.MSG_WAITALL), b"still here", "bytes to the server")
+        place.sluice.stop()
+    finally:
+        place.discard()
 
 
 if __name__ == "__main__":
