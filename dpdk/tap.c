@@ -102,13 +102,27 @@ static int configure(const struct sl_port *p, struct sl_tap *t, char reason[SL_P
 	return add_addresses(c, t->ifindex, reason);
 }
 
-static bool sees_copies(const struct sl_port_config *c)
+/* The kernel's device behind a packet socket. False: there is none. */
+static bool find_copied(const struct sl_port_config *c, char ret[IFNAMSIZ])
 {
-	return !sl_eal_is_pci(c->device) && !sl_eal_is_virtual(c->device) &&
-	       !strcmp(c->driver, "af_packet");
+	const char *name = c->device;
+
+	if (sl_eal_is_pci(name))
+		return false;
+	if (!sl_eal_is_virtual(name)) {
+		snprintf(ret, IFNAMSIZ, "%s", name);
+		return !strcmp(c->driver, "af_packet");
+	}
+	name = strncmp(name, "net_af_packet", 13) ? NULL : strstr(name, ",iface=");
+	if (!name)
+		return false;
+	name = strchr(name, '=') + 1;
+	snprintf(ret, IFNAMSIZ, "%.*s", (int)strcspn(name, ","), name);
+	return true;
 }
 
-static int hide(const struct sl_port_config *c, struct sl_tap *t, char reason[SL_PORT_WORD_MAX])
+static int hide(const struct sl_port_config *c, const char *device, struct sl_tap *t,
+		char reason[SL_PORT_WORD_MAX])
 {
 	const struct bpf_insn drop[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = TC_ACT_SHOT},
@@ -120,7 +134,7 @@ static int hide(const struct sl_port_config *c, struct sl_tap *t, char reason[SL
 	if (program < 0)
 		return fail(reason, c, "no BPF program to keep its packets from the kernel",
 			    -errno);
-	t->hidden = bpf_link_create(program, (int)if_nametoindex(c->device), TCX_INGRESS, NULL);
+	t->hidden = bpf_link_create(program, (int)if_nametoindex(device), TCX_INGRESS, NULL);
 	if (t->hidden >= 0)
 		return 0;
 	return fail(
@@ -133,10 +147,11 @@ int sl_tap_open(const struct sl_port *p, struct sl_tap *ret, char ret_reason[SL_
 {
 	const struct sl_port_config *c = sl_port_config(p);
 	struct sl_tap t = {.fd = -1, .hidden = -1};
+	char device[IFNAMSIZ];
 	int r = create(c, &t, ret_reason);
 
-	if (!r && sees_copies(c))
-		r = hide(c, &t, ret_reason);
+	if (!r && find_copied(c, device))
+		r = hide(c, device, &t, ret_reason);
 	if (!r)
 		r = configure(p, &t, ret_reason);
 	if (r)

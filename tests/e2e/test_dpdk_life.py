@@ -139,5 +139,21 @@ def an_xdp_port_is_left_as_it_was(lab):
         check(not xdp(own), "XDP is off")
 
 
+def resets(lab):
+    rows = [line.split() for line in lab.net.proxy.run("cat", "/proc/net/snmp", text=True).stdout.splitlines()
+            if line.startswith("Tcp:")]
+    return int(dict(zip(*rows))["OutRsts"])
+
+
+@suite.test(timeout=60)
+def the_kernel_sees_no_frame_of_a_virtual_packet_port_twice(lab):
+    """Behind the kernel's stack it answered the second of each with RST: only ports by name were hidden."""
+    with Confined(devices=("net_af_packet0,iface=to-client", "net_af_packet1,iface=to-server")) as own:
+        before = resets(own)
+        for _ in range(5):
+            own.fetches()
+        equal(resets(own) - before, 0, "resets")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main(Confined))
