@@ -356,7 +356,7 @@ static int ask_offload(int fd, const char *device, uint32_t command)
 	struct ethtool_value value = {.cmd = command};
 	struct ifreq request = {.ifr_data = (char *)&value};
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%.*s", IFNAMSIZ - 1, device);
 	return ioctl(fd, SIOCETHTOOL, &request) < 0 ? -1 : !!value.data;
 }
 

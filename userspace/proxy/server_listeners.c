@@ -268,7 +268,7 @@ int sl_server_enable_listener(struct sl_daemon *s, const char *name,
 {
 	const struct sl_listener_config *c;
 	struct sl_drained *d = find(s, name), was;
-	uint32_t place;
+	uint32_t place = 0;
 	int r = check_order(s, name, &place, ret_error);
 
 	if (!r && !d)

@@ -264,7 +264,7 @@ static int start_joined(struct sl_daemon *s, int *ret)
 static int begin(struct sl_daemon *s, struct sl_config_error *ret_error)
 {
 	struct sl_upgrade *u = &s->upgrade;
-	int fd, r;
+	int fd = -1, r;
 
 	if (s->draining || u->io.fd >= 0)
 		return sl_config_fail(-EBUSY, ret_error, "sluice is draining, or upgrades already");
