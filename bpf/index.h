@@ -256,18 +256,26 @@ SL_INLINE void sl_flow6_remove(const struct sl_flow6_key *key, const struct sl_f
 	sl_index_change(&at, sl_entry_of(&at, flow), 0);
 }
 
+/* Compares once more now that the generation is known: since the entry was chosen another pair may have
+ * got the slot. */
 SL_INLINE int sl_flow4_find(const struct sl_flow_key *key, struct sl_found *ret)
 {
 	__u32 entry = sl_index_entry4(key);
 
-	return entry && sl_found_at(entry, ret);
+	if (!entry || !sl_found_at(entry, ret))
+		return 0;
+	SL_IN_ORDER();
+	return sl_leg_has4(ret->from, key);
 }
 
 SL_INLINE int sl_flow6_find(const struct sl_flow6_key *key, struct sl_found *ret)
 {
 	__u32 entry = sl_index_entry6(key);
 
-	return entry && sl_found_at(entry, ret);
+	if (!entry || !sl_found_at(entry, ret))
+		return 0;
+	SL_IN_ORDER();
+	return sl_leg_has6(ret->from, key);
 }
 
 #endif

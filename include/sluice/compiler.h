@@ -14,7 +14,9 @@
 #define SL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* Makes the compiler forget what it knows of x. */
-#define SL_OPAQUE(x) __asm__ volatile("" : "+r"(x))
+#define SL_OPAQUE(x)  __asm__ volatile("" : "+r"(x))
+/* What is read and written before comes before what is after. */
+#define SL_IN_ORDER() __asm__ volatile("" ::: "memory")
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SL_SWAP16(x) __builtin_bswap16(x)

@@ -94,6 +94,7 @@ SL_INLINE int sl_set_up(struct sl_control *c, struct sl_flow_pair *pair)
 	} else {
 		sl_set_up_leg(&pair->leg[0], &c->leg[0]);
 		sl_set_up_leg(&pair->leg[1], &c->leg[1]);
+		SL_IN_ORDER(); /* who reads the new generation reads the new addresses */
 		pair->generation = c->generation;
 		pair->flags = 0;
 		pair->flip_ms = 0;
