@@ -39,7 +39,8 @@
 #define TICK_MS	      100
 #define MIN_RTO_TICKS 3
 #define HALF_OPEN_MAX 4096
-#define KEEPALIVES    3 /* as transport/socket.c: who is gone is noticed after twice the time */
+#define KEEPALIVES    3	    /* as transport/socket.c: who is gone is noticed after twice the time */
+#define KEEPALIVE_MS  1000u /* at least, before the first and between two */
 
 struct bucket {
 	struct tcp_pcb *active, *time_wait;
@@ -163,11 +164,15 @@ uint32_t sl_pcbs_count(void)
 
 void sl_pcbs_keep_alive(struct tcp_pcb *pcb, unsigned after_ms)
 {
+	const unsigned idle_ms = sl_max(after_ms, KEEPALIVE_MS);
+	const unsigned scale = TCP_SLOW_INTERVAL / TICK_MS;
+
 	if (!after_ms)
 		return;
-	/* lwIP divides by what it takes a tick for. */
-	pcb->keep_idle = sl_max(after_ms, 1000u) * (TCP_SLOW_INTERVAL / TICK_MS);
-	pcb->keep_intvl = pcb->keep_idle / KEEPALIVES;
+	/* lwIP divides by what it takes a tick for. It gives up by time alone, asked or not: the
+	 * intervals together are more than the 1.6 s until it looks. */
+	pcb->keep_idle = idle_ms * scale;
+	pcb->keep_intvl = sl_max(idle_ms / KEEPALIVES, KEEPALIVE_MS) * scale;
 	pcb->keep_cnt = KEEPALIVES;
 	ip_set_option(pcb, SOF_KEEPALIVE);
 }

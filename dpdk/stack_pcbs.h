@@ -27,7 +27,7 @@ bool sl_pcbs_find(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *
 struct tcp_pcb *sl_pcbs_current(const ip_addr_t *local, uint16_t local_port,
 				const ip_addr_t *remote, uint16_t remote_port);
 /* A peer that is silent that long is asked if it is there; 0: never. Who does not answer is given up
- * (ERR_ABRT) after twice that time and up to 2 s. */
+ * (ERR_ABRT) after twice that time, or 4 s. */
 void sl_pcbs_keep_alive(struct tcp_pcb *pcb, unsigned after_ms);
 /* A listening pcb that is about to be closed: handshakes under way are given up. */
 void sl_pcbs_forget_listener(const struct tcp_pcb_listen *l);

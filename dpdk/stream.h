@@ -41,7 +41,6 @@ struct sl_dpdk_acceptor {
 	struct sl_acceptor base;
 	struct sl_dpdk_transport *transport;
 	struct tcp_pcb *pcb;
-	unsigned keepalive_ms;
 };
 
 static inline struct sl_dpdk_stream *sl_dpdk_stream(struct sl_stream *s)

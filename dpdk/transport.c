@@ -83,7 +83,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
 		return ERR_MEM;
 	}
 	s->acceptor = a;
-	sl_pcbs_keep_alive(pcb, a->keepalive_ms);
+	sl_pcbs_keep_alive(pcb, a->base.keepalive_ms);
 	sl_stack_from_ip(&pcb->local_ip, pcb->local_port, &s->base.local);
 	sl_stack_from_ip(&pcb->remote_ip, pcb->remote_port, &s->base.peer);
 	sl_dpdk_stream_attach(s, pcb);
@@ -135,7 +135,7 @@ static int dpdk_listen(struct sl_transport *transport, const struct sl_listen_op
 	a->base.on_accept = accepted;
 	a->base.owner = owner;
 	a->base.local = o->addr;
-	a->keepalive_ms = o->keepalive_ms;
+	a->base.keepalive_ms = o->keepalive_ms;
 	a->transport = sl_dpdk_transport(transport);
 	r = open_listener(&o->addr, &a->pcb);
 	if (r < 0) {

@@ -209,6 +209,7 @@ static void hand_over(struct sl_era *from, struct sl_listener *to)
 			continue;
 		to->acceptor = SL_TAKE_PTR(l->acceptor);
 		to->acceptor->owner = to;
+		to->acceptor->keepalive_ms = to->config->keepalive_ms;
 		return;
 	}
 }

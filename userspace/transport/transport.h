@@ -64,6 +64,9 @@ struct sl_acceptor {
 	/* Set by on_accept(): it had no room, and whoever waits now would hear the same. Then few are
 	 * accepted a turn, as those who are in come first. */
 	bool full;
+	/* As in the options; the user may change it, for who is accepted from then on. Where a descriptor
+	 * listens it is the descriptor's, and is changed there. */
+	unsigned keepalive_ms;
 	struct sl_acceptor_stats {
 		uint64_t accepted; /* streams handed to on_accept */
 		uint64_t failed;   /* accept attempts that failed for lack of a resource */
