@@ -173,7 +173,7 @@ class Haproxy(Contender):
         limit = self.options.get("limit", 7000)
         config = self.write("haproxy.cfg", f"""global
   nbthread {self.threads()}
-  maxconn {limit}
+  maxconn {max(limit, 7000)}
 defaults
   timeout connect 5s
   timeout client 120s

@@ -50,11 +50,13 @@ def table(section):
 
 
 AUTO = "sluice auto"
+ROUNDS_TO_JUDGE = 5
 
 
 def judgement(section):
     """Whether auto is as good as the best of our engines by itself, by the column that the section
-    names; "" if it names none. Of two that are the same one is worse in all of 5 rounds once in 32."""
+    names; "" if it names none. Of two that are the same one is worse in all of 5 rounds once in 32, in
+    both of 2 once in 4."""
     judged = [c for c in section["columns"] if c[0] == section.get("judged")]
     rows = {r["name"]: r["runs"] for r in section["rows"]
             if r["runs"] and r["name"].startswith("sluice ")}
@@ -69,7 +71,8 @@ def judgement(section):
     if not ratios:
         return ""
     worse = sum(sign * (r - 1) < 0 for r in ratios)
-    said = "is behind" if worse == len(ratios) else "is as good as"
+    said = ("can't be judged in so few rounds beside" if len(ratios) < ROUNDS_TO_JUDGE else
+            "is behind" if worse == len(ratios) else "is as good as")
     return (f"{AUTO} {said} the best single engine ({best}) in {title}: "
             f"{statistics.median(ratios):.2f} of it ({ratios[0]:.2f} to {ratios[-1]:.2f}), worse in "
             f"{worse} of {len(ratios)} rounds.")

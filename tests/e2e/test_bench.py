@@ -235,13 +235,15 @@ def auto_is_judged_by_the_best_single_engine(_):
     equal(judged("more", auto=[1]), "", "without another")
     equal(judged("more", auto=[], copy=[1]), "", "auto did not run")
     for better, auto, copy, packet, outcome in (
-            ("more", [9, 11, 11], [5, 6, 7], [12, 11, 12], "as good"),
-            ("more", [9, None, 11], [5, 6, 7], [8, 12, 13], "as good"),
-            ("more", [None, 11, 11], [5, 6, 7], [8, 12, 13], "behind"),
-            ("more", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
-            ("more", [20, 21], [5, 6], [10, 11], "as good"),
-            ("less", [8, 8, 9], [5, 6, 7], [10, 11, 12], "behind"),
-            ("less", [4, 4], [5, 6, 7], [10, 11, 12], "as good")):
+            ("more", [9, 11, 11, 11, 11], [5, 6, 7, 6, 5], [12, 11, 12, 12, 12], "as good"),
+            ("more", [9, None, 11, 11, 11, 11], [5, 6, 7, 5, 5, 5], [8, 12, 13, 12, 12, 12], "as good"),
+            ("more", [None, 11, 11, 11, 11, 11], [5, 6, 7, 5, 5, 5], [8, 12, 13, 12, 12, 12], "behind"),
+            ("more", [8, 8, 9, 8, 8], [5, 6, 7, 5, 5], [10, 11, 12, 10, 10], "behind"),
+            ("more", [20, 21, 20, 20, 20], [5, 6, 5, 5, 5], [10, 11, 10, 10, 10], "as good"),
+            ("less", [8, 8, 9, 8, 8], [5, 6, 7, 5, 5], [10, 11, 12, 10, 10], "behind"),
+            ("less", [4, 4, 4, 4, 4], [5, 6, 7, 5, 5], [10, 11, 12, 10, 10], "as good"),
+            ("more", [8, 8, 9, 8], [5, 6, 7, 5], [10, 11, 12, 10], "can't be judged"),
+            ("less", [4], [5], [10], "can't be judged")):
         said = judged(better, auto=auto, copy=copy, packet=packet)
         best = "packet" if better == "more" else "copy"
         check(outcome in said and best in said, lambda: f"{better} {auto}: {said}")
