@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import calls
-from contenders import DIRECT, PEERS, SLUICE
+from contenders import DIRECT, PEERS, SLUICE, SluiceRuns
 from field import LoadFailed
 from logins import LOGIN
 from section import ANSWERED, CPU, P50, P99, P999, RATE, Section, answered
@@ -94,6 +94,17 @@ def accept_sections(effort):
 LIMIT = 200
 
 
+class SluiceWaits(SluiceRuns):
+    """Those beyond the limit wait, as haproxy's do."""
+
+    def start(self):
+        self.options["sluice"] = {"limits": {"connections": LIMIT, "when_full": "wait"}}
+        super().start()
+
+
+WAITS = ("sluice copy, wait", lambda name: SluiceWaits(name, "copy", note="limits.when_full: wait"))
+
+
 def overload(connections):
     return lambda contender, effort: answered(contender, effort, "--connections", connections, "--url",
                                               contender.url(1024))
@@ -135,8 +146,9 @@ def overload_sections(effort):
         yield Section(
             f"{connections} clients, a limit of {LIMIT} connections",
             "Kept connections, answers of 1 KB. sluice refuses by 503 and the client comes again 10 ms "
-            "later; haproxy lets what is over maxconn wait unaccepted, so some clients get no answer.",
-            [SLUICE["copy"], PEERS["haproxy-http"]],
+            "later; haproxy, and sluice where it is told to, lets what is over the limit wait unaccepted, so "
+            "some clients get no answer.",
+            [SLUICE["copy"], WAITS, PEERS["haproxy-http"]],
             [("rate", "answered", "1/s", "more"), ("refused", "refused", "1/s", None),
              ("p50", "p50 of the answered", "us", "less"), P99,
              ("own", "CPU of the proxy per answer", "us", "less"), CPU[2]],

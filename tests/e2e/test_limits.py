@@ -5,6 +5,7 @@ and how sluice ends."""
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -49,6 +50,11 @@ def refused(wire, sluice):
     check(len(wire.received) < 512, "the refusal is short")
 
 
+def heard(wires):
+    """Those to whom something was said."""
+    return [w for w in wires if select.select([w.sock], [], [], 0)[0]]
+
+
 # --- numbers ---
 
 @suite.test(timeout=30)
@@ -76,6 +82,48 @@ def connections_over_the_limit_get_503(lab):
             until(lambda: s.stats()["connections_active"] == 4, what="one has gone")
             ok(s.connect()).close()
             for wire in held:
+                wire.close()
+
+
+@suite.each(("the whole", "a listener"), timeout=30)
+def those_over_a_limit_wait_where_that_is_wanted(lab, name):
+    """In the kernel's queue: nothing is told them until there is a place."""
+    most = {"connections": 4}
+    config, listener = (({**most, "when_full": "wait"}, None) if name == "the whole" else
+                        ({"when_full": "wait"}, {"limits": most}))
+    with lab.run({"limits": config, "workers": 1}, listener=listener) as s:
+        until(lambda: s.stats()["connections_active"] == 0, what="nobody is connected")
+        held = [ok(s.connect()) for _ in range(4)]
+        waiting = [s.connect().send(GET) for _ in range(6)]
+        until(lambda: s.stats()["accept_pauses_total"] > 0, what="accepting pauses")
+        while waiting:
+            equal((s.stats()["connections_active"], heard(waiting)), (4, []), "connections, who was heard")
+            held.pop(0).close()
+            until(lambda: heard(waiting), what="one is let in")
+            (wire,) = heard(waiting)
+            waiting.remove(wire)
+            equal(wire.response().status, 200, "status")
+            held.append(wire)
+        stats = s.stats()
+        equal((stats["refused_limit_total"], stats["refused_listener_total"]), (0, 0), "refusals")
+        for wire in held:
+            wire.close()
+
+
+@suite.test(timeout=30)
+def a_place_that_another_worker_has_had_is_found(lab):
+    with lab.run({"limits": {"connections": 4, "when_full": "wait"}, "workers": 2}) as s:
+        until(lambda: s.stats()["connections_active"] == 0, what="nobody is connected")
+        held = [ok(s.connect()) for _ in range(4)]
+        waiting = [s.connect().send(GET) for _ in range(12)]  # the kernel deals them out to both
+        for wire in held:
+            wire.close()
+        while waiting:
+            until(lambda: heard(waiting), what="some are let in")
+            for wire in heard(waiting):
+                # both may have seen the last place
+                check(wire.response().status in (200, 503), "an answer")
+                waiting.remove(wire)
                 wire.close()
 
 

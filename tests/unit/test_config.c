@@ -71,7 +71,8 @@ static const char everything[] =
 	"splice: {engine: copy, after_bytes: 1m, after: 1s, pairs: 1000000, ports: 2000-2999, "
 	"devices: [eth0, eth1], hook: xdp, mss: 1300, "
 	"time_wait: 500ms}\n"
-	"limits: {connections: 7, connections_per_source: 3, head: 4k, headers: 50,\n"
+	"limits: {connections: 7, connections_per_source: 3, when_full: wait, head: 4k, headers: "
+	"50,\n"
 	"         body: 1g, memory: 64m}\n"
 	"timeouts: {header: 1s, body: 2s, idle: 3m, connect: 50ms, upstream: 5s,\n"
 	"           tunnel: 2d, drain: 1ms}\n"
@@ -146,6 +147,7 @@ static void every_key_is_read_into_its_field(void **state)
 	assert_null(c->splice.devices[2]);
 	assert_int_equal(c->limits.connections, 7);
 	assert_int_equal(c->limits.connections_per_source, 3);
+	assert_int_equal(c->limits.when_full, SL_WHEN_FULL_WAIT);
 	assert_int_equal(c->limits.head, 4096);
 	assert_int_equal(c->limits.start_line, 4096);
 	assert_int_equal(c->limits.headers, 50);

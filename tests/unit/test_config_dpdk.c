@@ -87,6 +87,9 @@ static const struct {
 	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: \"fd00::1/64\", gateway6: "
 	 "\"fd01::1\"}]}\n",
 	 "t:2:16: dpdk.ports[0]: gateway6 is in no network of the port's"},
+	{"transport: dpdk\nlimits: {when_full: wait}\ndpdk: {ports: [{device: a, addresses: "
+	 "10.0.0.1/8}]}\n",
+	 "t:1:1: limits.when_full: wait needs the kernel's TCP: lwIP has no queue to wait in"},
 	{"transport: dpdk\ndpdk:\n  stack: home-made\n" PORTS,
 	 "t:3:10: dpdk.stack: expected one of: lwip, kernel, got 'home-made'"},
 	{"transport: dpdk\ndpdk: {ports: [{device: a, addresses: 10.0.0.1/8, tap: t}]}\n",

@@ -554,6 +554,14 @@ static struct sl_conn *let_in(struct sl_acceptor *a, struct sl_stream *s)
 	return c;
 }
 
+bool sl_conn_may_accept(const struct sl_acceptor *a)
+{
+	const struct sl_listener *l = a->owner;
+
+	return l->era->generation->config->limits.when_full == SL_WHEN_FULL_REFUSE ||
+	       sl_limits_has_room(l->worker->shared->limits, l->place, l->config->connections);
+}
+
 void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s)
 {
 	struct sl_listener *l = a->owner;

@@ -165,6 +165,8 @@ static inline struct sl_upstream *sl_conn_upstream(const struct sl_conn *c,
 	return sl_conn_generation(c)->upstream[ref->index];
 }
 
+/* Before that: false if whoever comes next has to wait for a place. */
+bool sl_conn_may_accept(const struct sl_acceptor *a);
 /* Accepts: the acceptor's callback. */
 void sl_conn_accept(struct sl_acceptor *a, struct sl_stream *s);
 /* Ends the connection whatever it does; open upstreams are reset, too. */

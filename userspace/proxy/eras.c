@@ -114,6 +114,8 @@ static int listen_on(struct sl_worker *w, struct sl_listener *l)
 	o.adopt = l->fd >= 0;
 	o.fd = l->fd;
 	r = w->transport->ops->listen(w->transport, &o, sl_conn_accept, l, &l->acceptor);
+	if (!r)
+		l->acceptor->may_accept = sl_conn_may_accept;
 	if (r < 0)
 		sl_error("listener %s: %s: %s", l->config->name,
 			 sl_addr_format(&l->config->listen, text), strerror(-r));

@@ -3,8 +3,8 @@
  * life costs one epoll_ctl(2) call. Accepting is level-triggered and budgeted: a flood of new
  * connections can't keep established ones waiting, and what the budget leaves is there at the next
  * turn. When a resource is missing (EMFILE, ENFILE, ENOBUFS, ENOMEM, or the stream limit), accepting
- * pauses for a moment: connections wait in the backlog instead of waking us in vain. Who is accepted only
- * to be refused is not registered.
+ * pauses for a moment: connections wait in the backlog instead of waking us in vain. So it does while the
+ * user wants no more. Who is accepted only to be refused is not registered.
  *
  * It does not retry, time out or buffer: that is its user's. */
 
@@ -27,6 +27,7 @@
 #define STATE_SYN_SENT	2 /* of a connection; <linux/tcp.h> has no names for them */
 #define STATE_CLOSE	7
 #define ACCEPT_PAUSE_MS 50
+#define FULL_PAUSE_MS	1 /* for a place in a limit, which another worker may make free */
 #define WIDEST_WINDOW	(65535 << 14)
 #define QUEUE_MAX	4096 /* connections that may wait for a listener that ends */
 #define WATCH_ALWAYS	(EPOLLRDHUP | EPOLLET)
@@ -397,19 +398,26 @@ static bool lacks_resource(int error)
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static void pause_accepting(struct socket_acceptor *a)
+static bool may_accept(const struct socket_acceptor *a)
 {
-	a->base.stats.failed++;
+	return !a->base.may_accept || a->base.may_accept(&a->base);
+}
+
+static void pause_accepting(struct socket_acceptor *a, uint64_t ms)
+{
 	a->base.stats.paused++;
 	sl_loop_mod(a->transport->base.loop, &a->io, 0);
-	sl_loop_arm(a->transport->base.loop, &a->resume, ACCEPT_PAUSE_MS);
+	sl_loop_arm(a->transport->base.loop, &a->resume, ms);
 }
 
 static void resume_accepting(struct sl_timer *t)
 {
 	struct socket_acceptor *a = sl_container_of(t, struct socket_acceptor, resume);
 
-	sl_loop_mod(a->transport->base.loop, &a->io, EPOLLIN);
+	if (may_accept(a))
+		sl_loop_mod(a->transport->base.loop, &a->io, EPOLLIN);
+	else
+		sl_loop_arm(a->transport->base.loop, &a->resume, FULL_PAUSE_MS);
 }
 
 /* To its owner. -ENOBUFS: there was no room for its events, which the owner was told as an error. */
@@ -453,12 +461,19 @@ static void accept_event(struct sl_io *io, uint32_t events)
 	int r = 0, refused = 0;
 
 	for (int i = 0; i < ACCEPT_BUDGET && refused < REFUSAL_BUDGET && !r; i++) {
+		if (!may_accept(a)) {
+			if (!i) /* else it isn't known whether one waits */
+				pause_accepting(a, FULL_PAUSE_MS);
+			return;
+		}
 		a->base.full = false;
 		r = accept_one(a);
 		refused += a->base.full;
 	}
-	if (r == -ENOBUFS)
-		pause_accepting(a);
+	if (r == -ENOBUFS) {
+		a->base.stats.failed++;
+		pause_accepting(a, ACCEPT_PAUSE_MS);
+	}
 }
 
 /* Accepted sockets inherit them. A clamp can't be taken away again: the widest window is none. */

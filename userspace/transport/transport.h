@@ -56,6 +56,9 @@ struct sl_stream {
 struct sl_acceptor {
 	/* The callee owns the stream from now on; it sets on_event and owner before it returns. */
 	void (*on_accept)(struct sl_acceptor *a, struct sl_stream *s);
+	/* NULL, or asked before each: false leaves whoever comes next in the queue of the listening socket, and it
+	 * is asked again after a moment. unlisten() doesn't ask. Set by the user. */
+	bool (*may_accept)(const struct sl_acceptor *a);
 	void *owner;
 	struct sl_addr local; /* the port that was bound, when 0 was asked for */
 	/* unlisten() leaves connections that wait to whoever else has the descriptor; else it accepts
@@ -70,7 +73,7 @@ struct sl_acceptor {
 	struct sl_acceptor_stats {
 		uint64_t accepted; /* streams handed to on_accept */
 		uint64_t failed;   /* accept attempts that failed for lack of a resource */
-		uint64_t paused;   /* times that accepting paused because of that */
+		uint64_t paused; /* times that accepting paused because of that, or of may_accept */
 	} stats;
 };
 

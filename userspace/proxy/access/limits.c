@@ -290,6 +290,13 @@ enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t place, uint3
 	return SL_LIMIT_OK;
 }
 
+bool sl_limits_has_room(const struct sl_limits *l, uint32_t place, uint32_t most)
+{
+	return __atomic_load_n(&l->total, __ATOMIC_RELAXED) <
+		       __atomic_load_n(&l->most, __ATOMIC_RELAXED) &&
+	       (!most || sl_limits_open(l, place) < most);
+}
+
 void sl_limits_release(struct sl_limits *l, uint32_t place, const struct sl_addr *source)
 {
 	if (source)

@@ -46,6 +46,8 @@ void sl_limits_read_stats(const struct sl_limits *l, uint32_t place, struct sl_l
  * them. An IPv4-mapped one is its IPv4 address. *ret_by_source: it is counted by source, too. */
 enum sl_limit_verdict sl_limits_admit(struct sl_limits *l, uint32_t place, uint32_t most,
 				      const struct sl_addr *source, bool *ret_by_source);
+/* Whether there is room for one more of such a listener, whoever it is. */
+bool sl_limits_has_room(const struct sl_limits *l, uint32_t place, uint32_t most);
 /* Undoes an SL_LIMIT_OK. source: NULL if it was not counted by source. */
 void sl_limits_release(struct sl_limits *l, uint32_t place, const struct sl_addr *source);
 /* Connections of a place now. */

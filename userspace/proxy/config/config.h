@@ -43,8 +43,15 @@ struct sl_splice_config {
 	uint32_t time_wait_ms;	    /* that a closed pair keeps its slot, 60s */
 };
 
+/* What happens to who is beyond a limit of connections in all, or of a listener. */
+enum sl_when_full {
+	SL_WHEN_FULL_REFUSE, /* it is told so */
+	SL_WHEN_FULL_WAIT,   /* it waits in the listening socket's queue */
+};
+
 struct sl_limits_config {
 	uint32_t connections;		 /* client connections of the process, 50000 */
+	enum sl_when_full when_full;	 /* refuse */
 	uint32_t connections_per_source; /* per source address (IPv6: per /64), 0: no limit; 0 */
 	uint32_t head;			 /* bytes of a request or response head, 16k; 1k..64k */
 	uint32_t start_line;		 /* 256..head; 8k, or head if that is less */

@@ -193,6 +193,10 @@ int sl_config_check_dpdk(struct sl_yaml *y, const yaml_node_t *n, struct sl_conf
 		return sl_yaml_fail(y, n, "transport: dpdk needs a section dpdk with ports");
 	if (c->workers > 1)
 		return sl_yaml_fail(y, n, "transport: dpdk has one worker, not %u", c->workers);
+	if (c->limits.when_full == SL_WHEN_FULL_WAIT && c->dpdk.stack == SL_DPDK_LWIP)
+		return sl_yaml_fail(y, n,
+				    "limits.when_full: wait needs the kernel's TCP: lwIP has no "
+				    "queue to wait in");
 	c->workers = 1;
 	return name_taps(y, n, &c->dpdk);
 }

@@ -110,11 +110,19 @@ static int check_limits(struct sl_yaml *y, const yaml_node_t *n, void *object)
 	return sl_yaml_fail(y, n, "expected %s", what);
 }
 
+static const struct sl_yaml_choice when_full_choices[] = {
+	{"refuse", SL_WHEN_FULL_REFUSE},
+	{"wait", SL_WHEN_FULL_WAIT},
+	{NULL},
+};
+
 static const struct sl_yaml_key limits_keys[] = {
 	{READ_CONFIG("connections", sl_yaml_read_number, limits.connections), .min = 1,
 	 .max = 1000000},
 	{READ_CONFIG("connections_per_source", sl_yaml_read_number, limits.connections_per_source),
 	 .max = 1000000},
+	{READ_CONFIG("when_full", sl_yaml_read_choice, limits.when_full),
+	 .choices = when_full_choices},
 	{READ_CONFIG("head", sl_yaml_read_bytes, limits.head), .min = 1024, .max = 64 * 1024},
 	{READ_CONFIG("start_line", sl_yaml_read_bytes, limits.start_line), .min = 256,
 	 .max = 64 * 1024},

@@ -15,7 +15,9 @@
 	X(connections_accepted_total, "Client connections accepted")                               \
 	X(connections_done_total, "Client connections ended, for whatever reason")                 \
 	X(accept_failures_total, "Accept attempts that failed for lack of a resource")             \
-	X(accept_pauses_total, "Times that accepting paused until resources came back")            \
+	X(accept_pauses_total,                                                                     \
+	  "Times that accepting paused until resources, or with limits.when_full: wait a place, "  \
+	  "came back")                                                                             \
 	X(refused_limit_total, "Connections refused by the global connection limit")               \
 	X(refused_listener_total, "Connections refused by a listener's limit")                     \
 	X(refused_source_total, "Connections refused by the per-source limit")                     \
