@@ -31,6 +31,7 @@ from suites import SUITES  # noqa: E402
 
 PROBLEMS = (LoadFailed, AssertionError, OSError, ValueError, subprocess.SubprocessError)
 PACKET = "Packets"
+QUICK_SECTIONS = 2  # of each suite
 BOUND_S = {True: 600, False: 4 * 3600}
 
 
@@ -127,7 +128,7 @@ def run_suite(name, effort, tools, threads):
         for section in result["sections"]:
             say("\n" + report.terminal(section) + "\n")
         return result
-    sections = list(sections_of(effort))
+    sections = list(sections_of(effort))[:QUICK_SECTIONS if effort.quick else None]
     result["sections"] = []
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as where:
         troupe = Troupe(tools, Path(where), threads)
@@ -158,7 +159,7 @@ def arguments():
     args = argparse.ArgumentParser(prog="scripts/bench")
     args.add_argument("suites", nargs="*", metavar="suite", help=", ".join([*SUITES, "packet"]))
     args.add_argument("--quick", action="store_true",
-                      help="under 5 minutes; writes to build/bench/quick only")
+                      help="two sections of each suite, under 5 minutes; writes to build/bench/quick only")
     args.add_argument("--rounds", type=int, choices=range(1, 101), metavar="N")
     args.add_argument("--seconds", type=float)
     args = args.parse_args()
