@@ -89,7 +89,7 @@ int sl_eal_arguments(const struct sl_dpdk_config *c, struct sl_eal_args *ret,
 	/* One logical core, which is all the processors that the process may use. */
 	r = add(ret, "sluice");
 	r = r ? r : add(ret, "--lcores=0@(0-%ld)", sysconf(_SC_NPROCESSORS_CONF) - 1);
-	r = r ? r : add(ret, "--no-telemetry");
+	r = r ? r : add(ret, c->telemetry ? "--telemetry" : "--no-telemetry");
 	r = r ? r : add(ret, "--log-level=*:4");
 	r = r ? r : add(ret, "-m");
 	r = r ? r : add(ret, "%u", c->memory_mb);

@@ -47,6 +47,7 @@ struct sl_dpdk_config {
 	size_t n_ports;
 	uint32_t memory_mb;	 /* of DPDK's own */
 	bool huge_pages;	 /* false: ordinary memory */
+	bool telemetry;		 /* DPDK answers dpdk-telemetry.py */
 	const char *file_prefix; /* of DPDK's files, one for each process of a host */
 };
 

@@ -6,6 +6,7 @@ reload, an upgrade that can't be. Needs root. With SLUICE_STACK=kernel the same 
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class Confined(Lab):
         # The leak check needs ptrace(2), which the filter forbids.
         self.sluice.prefix = ["env", "ASAN_OPTIONS=detect_leaks=0"]
         self.sluice.config.update(self.net.dpdk_config(driver))
+        self.prefix = f"sluice-life-{STACK}"
+        self.sluice.config["dpdk"] |= {"telemetry": True, "file_prefix": self.prefix}
         for port, device in zip(self.sluice.config["dpdk"]["ports"], devices or ()):
             del port["driver"]
             port["device"] = device
@@ -75,6 +78,20 @@ def a_user_and_a_filter_leave_all_that_it_needs(lab):
         equal(wire.send(b"before").exactly(6), b"before", "the echo")
         until(lambda: [f["engine"] for f in lab.sluice.flows()] == ["dpdk"], 10, "it is spliced")
         equal(wire.send(b"after").exactly(5), b"after", "the echo")
+
+
+@suite.test()
+def dpdk_itself_tells_of_its_ports(lab):
+    """As dpdk-telemetry.py asks: the user and the filter don't keep its thread from answering."""
+    lab.fetches()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asks:
+        asks.settimeout(10)
+        asks.connect(f"/run/dpdk/{lab.prefix}/dpdk_telemetry.v2")
+        equal(json.loads(asks.recv(65536))["pid"], lab.sluice.process.pid, "who answers")
+        asks.send(b"/ethdev/list")
+        equal(json.loads(asks.recv(65536)), {"/ethdev/list": [0, 1]}, "ports")
+        asks.send(b"/ethdev/stats,0")
+        check(json.loads(asks.recv(65536))["/ethdev/stats"]["ipackets"] > 0, "frames of the first one")
 
 
 @suite.test()

@@ -18,6 +18,7 @@ static void ports_are_read_with_their_addresses(void **state)
 		"dpdk:\n"
 		"  memory: 512m\n"
 		"  huge_pages: true\n"
+		"  telemetry: true\n"
 		"  file_prefix: left\n"
 		"  stack: kernel\n"
 		"  ports:\n"
@@ -35,6 +36,7 @@ static void ports_are_read_with_their_addresses(void **state)
 	assert_int_equal(c->workers, 1);
 	assert_int_equal(c->dpdk.memory, 512 << 20);
 	assert_true(c->dpdk.huge_pages);
+	assert_true(c->dpdk.telemetry);
 	assert_string_equal(c->dpdk.file_prefix, "left");
 	assert_int_equal(c->dpdk.stack, SL_DPDK_KERNEL);
 	assert_int_equal(c->dpdk.n_ports, 2);

@@ -97,6 +97,7 @@ void sl_run_with_dpdk(const struct sl_config *c, struct sl_server_parts *parts)
 		.n_ports = c->dpdk.n_ports,
 		.memory_mb = (uint32_t)(c->dpdk.memory >> 20),
 		.huge_pages = c->dpdk.huge_pages,
+		.telemetry = c->dpdk.telemetry,
 		.file_prefix = c->dpdk.file_prefix ? c->dpdk.file_prefix : "sluice",
 	};
 	for (size_t i = 0; i < c->dpdk.n_ports; i++)

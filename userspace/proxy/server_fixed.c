@@ -40,7 +40,8 @@ static bool same_ports(const struct sl_port_range *a, const struct sl_port_range
 static bool same_dpdk(const struct sl_dpdk_section *a, const struct sl_dpdk_section *b)
 {
 	bool same = a->n_ports == b->n_ports && a->stack == b->stack && a->memory == b->memory &&
-		    a->huge_pages == b->huge_pages && same_text(a->file_prefix, b->file_prefix);
+		    a->huge_pages == b->huge_pages && a->telemetry == b->telemetry &&
+		    same_text(a->file_prefix, b->file_prefix);
 
 	for (size_t i = 0; same && i < a->n_ports; i++) {
 		const struct sl_dpdk_port_section *p = &a->ports[i], *q = &b->ports[i];

@@ -354,6 +354,7 @@ struct sl_dpdk_section {
 	enum sl_dpdk_stack stack; /* lwip */
 	uint64_t memory;	  /* 256m */
 	bool huge_pages;	  /* false */
+	bool telemetry;		  /* false */
 	char *file_prefix;	  /* NULL: sluice */
 };
 

@@ -159,6 +159,7 @@ static const struct sl_yaml_key dpdk_keys[] = {
 	{READ_DPDK("stack", sl_yaml_read_choice, stack), .choices = stacks},
 	{READ_DPDK("memory", sl_yaml_read_bytes, memory), .min = 64 << 20, .max = 64ull << 30},
 	{READ_DPDK("huge_pages", sl_yaml_read_bool, huge_pages)},
+	{READ_DPDK("telemetry", sl_yaml_read_bool, telemetry)},
 	{READ_DPDK("file_prefix", sl_yaml_read_name, file_prefix), .min = 1, .max = 64},
 };
 
