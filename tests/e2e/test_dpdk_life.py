@@ -14,10 +14,10 @@ os.environ["SLUICE_TRANSPORT"] = "dpdk"
 
 from lab import SERVER, Lab, Origin, Skip, Suite, answers, check, equal, until
 from lab.net import STACK
+from lab.origin import OK
 
 suite = Suite()
 BIND, NET_ADMIN = 1 << 10, 1 << 12
-HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 def echo(wire, origin):
@@ -41,14 +41,12 @@ class Confined(Lab):
         for port, device in zip(self.sluice.config["dpdk"]["ports"], devices or ()):
             del port["driver"]
             port["device"] = device
-        self.origin.reset(answers(HELLO))
+        self.origin.reset(answers(OK))
         self.echo = Origin(self.net.server, SERVER, 7, echo)
         self.sluice.start()
 
     def fetches(self, port=3128):
-        done = self.net.client.run("curl", "-sS", "-m", "10", "--noproxy", "", "-x",
-                                   f"http://10.1.0.1:{port}", f"http://{SERVER}/", text=True)
-        equal((done.returncode, done.stdout), (0, "hello"), f"curl: {done.stderr}")
+        equal(self.net.curl(port), "ok", "what curl gets")
 
     def write(self, **keys):
         self.sluice.file.write_text(json.dumps({**self.sluice.config, **keys}))

@@ -171,6 +171,12 @@ class Topology:
             ns.run("ethtool", "-K", "to-proxy", "tx", "off")
             ns.ip("neigh flush dev to-proxy")
 
+    def curl(self, port=3128):
+        """What the client's curl gets from the server through the proxy, or says."""
+        done = self.client.run("curl", "-sS", "-m", "10", "--noproxy", "", "-x",
+                               f"http://10.1.0.1:{port}", "http://10.2.0.2/x", text=True)
+        return done.stdout if not done.returncode else done.stderr
+
     @staticmethod
     def dpdk_config(driver=DRIVER):
         """What sluice's configuration says of the proxy's devices then."""
