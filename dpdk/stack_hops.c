@@ -27,6 +27,7 @@ static uint32_t now_ms(void)
 	return (uint32_t)(sl_clock_us() / 1000);
 }
 
+/* is_ip6: an IPv6 address, or a mapped one. */
 static struct sl_neighbour_at place(const struct sl_port *p, const void *address, bool is_ip6)
 {
 	struct sl_neighbour_at at = {.port = sl_port_index(p)};
@@ -60,9 +61,8 @@ static bool is_on_wire4(const struct sl_port *p, uint32_t address)
 static bool is_on_wire6(const struct sl_port *p, const void *address)
 {
 	const struct sl_port_config *c = sl_port_config(p);
-	const uint8_t *byte = address;
 
-	if (byte[0] == 0xfe && (byte[1] & 0xc0) == 0x80)
+	if (IN6_IS_ADDR_LINKLOCAL(address))
 		return true;
 	for (size_t i = 0; i < c->n_addr; i++)
 		if (c->addr[i].addr.family == AF_INET6 &&
@@ -115,27 +115,29 @@ int sl_hops_init(void)
 
 /* --- who is there --- */
 
+static struct sl_addr unmap(const uint8_t address[16])
+{
+	struct sl_addr a = {.family = AF_INET6};
+
+	memcpy(&a.in6.sin6_addr, address, 16);
+	sl_addr_unmap(&a);
+	return a;
+}
+
 void sl_hops_hear(const struct sl_port *p, const uint8_t *frame, uint32_t len)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	struct sl_neighbour_word w;
 	struct sl_neighbour_at at;
-	struct sl_addr target = {.family = AF_INET6};
-	uint32_t from4;
-	bool is_ip6;
+	struct sl_addr from, target;
 
 	if (!sl_neighbour_read(frame, len, &w))
 		return;
-	is_ip6 = memcmp(w.address, mapped, sizeof(mapped));
-	memcpy(&from4, w.address + 12, 4);
-	if (is_ip6 ? !is_on_wire6(p, w.address) : !is_on_wire4(p, from4))
+	from = unmap(w.address);
+	target = unmap(w.target);
+	if (from.family == AF_INET6 ? !is_on_wire6(p, &from.in6.sin6_addr)
+				    : !is_on_wire4(p, from.in.sin_addr.s_addr))
 		return;
-	memcpy(&target.in6.sin6_addr, w.target, 16);
-	if (!is_ip6) {
-		target = (struct sl_addr){.family = AF_INET};
-		memcpy(&target.in.sin_addr, w.target + 12, 4);
-	}
-	at = place(p, is_ip6 ? w.address : w.address + 12, is_ip6);
+	at = place(p, w.address, true);
 	sl_neighbour_heard(&at, w.mac, sl_stack_is_own(&target), now_ms());
 }
 

@@ -96,9 +96,13 @@ static uint32_t get32(const uint8_t *at)
 unsigned sl_tcp_sacked(const uint8_t *tcp, size_t len, struct sl_tcp_block ret[SL_TCP_BLOCKS_MAX])
 {
 	const uint8_t *option = find_in(tcp, len, KIND_SACK);
-	unsigned blocks = option ? (option[1] - 2u) / sizeof(*ret) : 0, n = 0;
-	uint32_t ack = get32(tcp + offsetof(struct rte_tcp_hdr, recv_ack));
+	unsigned blocks, n = 0;
+	uint32_t ack;
 
+	if (!option)
+		return 0;
+	blocks = (option[1] - 2u) / sizeof(*ret);
+	ack = get32(tcp + offsetof(struct rte_tcp_hdr, recv_ack));
 	for (unsigned i = 0; i < blocks; i++) {
 		const uint8_t *edges = option + 2 + i * sizeof(*ret);
 		const struct sl_tcp_block b = {get32(edges), get32(edges + 4)};

@@ -3,8 +3,7 @@
 #define SLUICE_PROXY_LIMITS_H
 
 /* How many client connections the process has: in all, by listener, by source address; and what workers count
- * by listener. Shared by the
- * workers; any thread may call. */
+ * by listener. Shared by the workers; any thread may call. */
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -75,26 +75,28 @@ static int read_prefix(struct sl_yaml *y, const yaml_node_t *n, const struct sl_
 	return 0;
 }
 
+static int read_host(struct sl_yaml *y, const yaml_node_t *n, int family, const char *expected,
+		     struct sl_addr *ret)
+{
+	const char *text = sl_yaml_text(n);
+
+	if (!text || sl_addr_parse_host(sl_slice_str(text), 0, ret) || ret->family != family)
+		return sl_yaml_expected(y, n, expected);
+	return 0;
+}
+
 static int read_gateway(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			void *object)
 {
-	const char *text = sl_yaml_text(n);
-	struct sl_addr *a = (void *)((char *)object + k->offset);
-
-	if (!text || sl_addr_parse_host(sl_slice_str(text), 0, a) || a->family != AF_INET)
-		return sl_yaml_expected(y, n, "an IPv4 address such as 10.1.0.254");
-	return 0;
+	return read_host(y, n, AF_INET, "an IPv4 address such as 10.1.0.254",
+			 (void *)((char *)object + k->offset));
 }
 
 static int read_gateway6(struct sl_yaml *y, const yaml_node_t *n, const struct sl_yaml_key *k,
 			 void *object)
 {
-	const char *text = sl_yaml_text(n);
-	struct sl_addr *a = (void *)((char *)object + k->offset);
-
-	if (!text || sl_addr_parse_host(sl_slice_str(text), 0, a) || a->family != AF_INET6)
-		return sl_yaml_expected(y, n, "an IPv6 address such as fd00:1::fe or fe80::1");
-	return 0;
+	return read_host(y, n, AF_INET6, "an IPv6 address such as fd00:1::fe or fe80::1",
+			 (void *)((char *)object + k->offset));
 }
 
 static const struct sl_yaml_list addresses = {
@@ -119,9 +121,9 @@ static const struct sl_yaml_key port_keys[] = {
 /* A link-local address is. */
 static bool is_near6(const struct sl_dpdk_port_section *p)
 {
-	const uint8_t *gateway = p->gateway6.in6.sin6_addr.s6_addr;
+	const struct in6_addr *gateway = &p->gateway6.in6.sin6_addr;
 
-	if (p->gateway6.family == AF_UNSPEC || (gateway[0] == 0xfe && (gateway[1] & 0xc0) == 0x80))
+	if (p->gateway6.family == AF_UNSPEC || IN6_IS_ADDR_LINKLOCAL(gateway))
 		return true;
 	for (size_t i = 0; i < p->n_addresses; i++)
 		if (p->addresses[i].addr.family == AF_INET6 &&
